@@ -1,0 +1,317 @@
+"""The only place that builds things: `Parlour`, which goes into any FastAPI or Starlette app, and our own app around
+it."""
+
+import asyncio
+import json
+import logging
+import math
+import os
+import random
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from filelock import FileLock, Timeout
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from parlour.engine.memory import MemoryEngine
+from parlour.hub import CLOSE_LIMIT, FRAME_LIMIT, Hub
+from parlour.settings import Settings, variable_name
+from parlour.web.routes import Authenticate, Endpoints, Upgrade, page_routes
+
+logger = logging.getLogger("parlour")
+
+_STOP_LIMIT: Final = 8
+"""Seconds after which a stopping server cuts what is still open."""
+
+
+class Parlour:
+    """The chat, to be put into an app.
+
+    Use one of the two: `app.include_router(chat.router, prefix="/talk")` for the two WebSocket endpoints alone, or
+    `app.mount("/talk", chat)` for the page as well. Neither needs the app's lifespan or its middleware.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        authenticate: Authenticate | None = None,
+        takeover: bool = True,
+    ) -> None:
+        """`authenticate(connection)` says who opens a connection: a `Person`, a `Guest()`, or None to refuse it.
+
+        `takeover=False` leaves connections to the ASGI server, so that middleware and `yield` dependencies live as long
+        as they do; it costs most of the speed.
+        """
+        self.settings = settings or Settings()
+        self._hub: Hub | None = None
+        self._hub_loop: asyncio.AbstractEventLoop | None = None
+        self._served_on: asyncio.AbstractEventLoop | None = None  # the loop of a lifespan that is on
+        self._deciding = Lock()
+        self._folder_lock: FileLock | None = None
+        endpoints = Endpoints(
+            self.settings,
+            hub_for=self._hub_for,
+            found=_finder(),
+            takeover=takeover and self.settings.transport == "auto",
+            authenticate=authenticate,
+        )
+        self.public_chat = endpoints.public_chat
+        self.private_chat = endpoints.private_chat
+        self.router = APIRouter(lifespan=self.lifespan)
+        self._add_chat_to(self.router)
+        self._site = Router(page_routes(self.settings, lambda: self._hub))
+        self._site.add_websocket_route("/chat/public", self.public_chat)
+        self._site.add_websocket_route("/chat/private", self.private_chat)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The chat and its page as an ASGI app, to be mounted."""
+        await self._site(scope, receive, send)
+
+    @property
+    def hub(self) -> Hub | None:
+        """The live connections; None until the first one came."""
+        return self._hub
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Not needed, but where it runs, all connections are known to be on one loop, and stopping waits for them."""
+        self._served_on = asyncio.get_running_loop()
+        try:
+            yield
+        finally:
+            await self._drained()
+            self._served_on = None
+
+    def install(self, app: FastAPI) -> None:
+        """Make `app` this chat's own: both endpoints, the page and health at its root."""
+        self._add_chat_to(app.router)
+        app.router.routes.extend(page_routes(self.settings, lambda: self._hub))
+
+    def _add_chat_to(self, router: APIRouter) -> None:
+        router.add_api_websocket_route("/chat/public", self.public_chat, name="public_chat")
+        router.add_api_websocket_route("/chat/private", self.private_chat, name="private_chat")
+
+    async def _drained(self) -> None:
+        hub, loop = self._hub, self._hub_loop
+        if hub is None or loop is not asyncio.get_running_loop():
+            return
+        hub.drain()
+        self._hub = self._hub_loop = None
+
+    def _hub_for(self, can_take: bool) -> tuple[Hub, asyncio.AbstractEventLoop]:
+        """The hub, and the loop that the first connection decided on: its own, if that will outlive it.
+
+        That is so where the connection is taken over from a server, or where a lifespan runs on the same loop. Else the
+        hub gets a loop and a thread of its own: Starlette's TestClient runs each socket in a loop that ends with it.
+        """
+        with self._deciding:
+            if self._hub is None or self._hub_loop is None or self._hub_loop.is_closed():
+                running = asyncio.get_running_loop()
+                self._hub_loop = running if can_take or running is self._served_on else _own_loop()
+                self._hub = self._new_hub(self._hub_loop)
+            return self._hub, self._hub_loop
+
+    def _new_hub(self, loop: asyncio.AbstractEventLoop) -> Hub:
+        self._claim_folder()
+        ids = random.Random(secrets.randbits(128))  # noqa: S311 - ids need to be distinct, not secret
+
+        def new_id() -> str:
+            return f"{ids.getrandbits(64):016x}"
+
+        def engine(hub: Hub) -> MemoryEngine:
+            # The system's randomness decides who meets whom: nobody can foresee it.
+            return MemoryEngine(
+                hub, choose=secrets.randbelow, new_id=new_id, utc_ms=lambda: time.time_ns() // 1_000_000
+            )
+
+        return Hub(loop, engine, new_id)
+
+    def _claim_folder(self) -> None:
+        """Two processes with rooms in memory are two public rooms: worth a loud word, as `uvicorn --workers 2` does
+        it."""
+        folder = self.settings.data
+        if folder is None or self._folder_lock is not None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / "lock", thread_local=False)
+            lock.acquire(blocking=False)
+            self._folder_lock = lock
+        except Timeout:
+            logger.warning(
+                "another Parlour runs on the data folder %s: each process has a public room and booths of its own, "
+                "and their people do not meet. Run one process, or give this one its own folder with --data",
+                folder,
+            )
+        except OSError as error:
+            logger.warning("the data folder %s can't be used (%s); nothing is kept there", folder, error.strerror)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Our own app: the chat, its page and health. `settings` are read from the environment and parlour.toml if None.
+
+    Raises `SettingsError`. `app.state.parlour` is the `Parlour` inside.
+    """
+    settings = settings or Settings.load()
+    parlour = Parlour(settings)
+    app = FastAPI(title=settings.title, lifespan=parlour.lifespan, openapi_url=None)
+    parlour.install(app)
+    app.state.parlour = parlour
+    if settings.url is not None:
+        app.add_middleware(_Prefix, url=settings.url)
+    return app
+
+
+def _finder() -> Callable[[WebSocket], Upgrade | None]:
+    """What finds uvicorn behind a request; without uvicorn nothing is ever found."""
+    try:
+        from parlour.transport.uvicorn import found
+    except ImportError:
+        return lambda websocket: None
+    return found
+
+
+def _own_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    Thread(target=loop.run_forever, name="parlour", daemon=True).start()
+    return loop
+
+
+class _Prefix:
+    """Takes off the sub-path of the public URL, where the proxy in front left it on."""
+
+    def __init__(self, app: ASGIApp, url: str) -> None:
+        self._app = app
+        self._prefix = urlsplit(url).path.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._prefix and scope["type"] != "lifespan" and f"{scope['path']}/".startswith(f"{self._prefix}/"):
+            scope["root_path"] = self._prefix
+        await self._app(scope, receive, send)
+
+
+# Our own server
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until it is told to stop, and give the exit code. Raises `SettingsError` and nothing else."""
+    configure_logs(settings)
+    if settings.reload:
+        return _serve_reloading(settings)
+    try:
+        _Server(settings).run()
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as error:  # uvicorn's word for an address in use, which it has logged
+        return 1 if error.code else 0
+    return 0
+
+
+def _uvicorn_options(settings: Settings) -> dict[str, Any]:
+    from parlour.transport.uvicorn import HttpProtocol
+
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "http": HttpProtocol,
+        "ws_ping_interval": settings.ping,
+        "ws_ping_timeout": settings.ping_timeout,
+        "ws_max_size": FRAME_LIMIT,
+        "ws_per_message_deflate": False,
+        "proxy_headers": False,  # it would believe what anyone behind a proxy on loopback says; the door counts hops
+        "server_header": False,
+        "access_log": False,
+        "log_config": None,
+        "timeout_graceful_shutdown": _STOP_LIMIT,
+    }
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says where it is once it is there, and says good night to the chat before it stops."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        app = create_app(settings)
+        self._parlour: Parlour = app.state.parlour
+        super().__init__(uvicorn.Config(app, **_uvicorn_options(settings)))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            print(_address(self._settings, port), flush=True)
+            print("Stop with Ctrl-C.", file=sys.stderr)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        hub = self._parlour.hub
+        if hub is not None:
+            people, messages = len(hub), hub.messages
+            hub.drain()
+            await self._let_endpoints_end()
+            logger.info("good night: %s connections, %s messages since the start", people, messages)
+        await super().shutdown(sockets)
+
+    async def _let_endpoints_end(self) -> None:
+        """Connections on plain ASGI get their close frame from tasks, which uvicorn would overtake with its own
+        (1012)."""
+        if self.server_state.tasks:
+            await asyncio.wait(set(self.server_state.tasks), timeout=CLOSE_LIMIT)
+
+
+def _address(settings: Settings, port: int) -> str:
+    if settings.url is not None:
+        return settings.url
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - not a bind
+    return f"http://[{host}]:{port}" if ":" in host and "[" not in host else f"http://{host}:{port}"
+
+
+def _serve_reloading(settings: Settings) -> int:
+    """The reloader starts processes of its own, which read the settings from the environment."""
+    os.environ.update({variable_name(name): _spelled(getattr(settings, name)) for name in settings.model_fields_set})
+    uvicorn.run(
+        "parlour.app:create_app",
+        factory=True,
+        reload=True,
+        reload_dirs=[str(Path(__file__).parent)],
+        **_uvicorn_options(settings),
+    )
+    return 0
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "off" if value == math.inf else str(value or "")
+
+
+def configure_logs(settings: Settings) -> None:
+    """Logs go to stderr. uvicorn's lines below a warning are left out: they hold addresses and paths."""
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(levelname)s  %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"ts": round(record.created * 1000), "level": record.levelname.lower(), "logger": record.name}
+        line["message"] = record.getMessage()
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,704 @@
+"""This process's live connections: receive, deliver, close.
+
+What one message passes through: a transport calls `Link.receive`; the wire decodes; the connection's rules answer with
+effects; the engine gives the message its place and calls `Hub.published`; at the end of the loop's turn `Hub.flush`
+makes one piece of bytes for each wire of the room and writes it to each member. Nothing on this way waits.
+
+Invariants:
+- A room's fan-out list (`_Audience.sends`) holds only members whose transport has taken all that it was given. The
+  others have a queue of their own (`Link.queue`) and come back when that is empty.
+- Membership of a room changes only after what is pending for it was flushed: nobody hears what was said before they
+  came.
+"""
+
+import heapq
+import logging
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from math import inf
+from operator import length_hint
+from typing import Any, Final, Protocol
+
+from parlour.core.connection import Connection, Pace
+from parlour.core.events import (
+    Effect,
+    End,
+    Enter,
+    Event,
+    Find,
+    Leave,
+    Member,
+    Message,
+    PauseReading,
+    Ping,
+    Publish,
+    Published,
+    Refuse,
+    ResumeReading,
+    Seat,
+)
+from parlour.engine import Engine
+from parlour.errors import INTERNAL, REPLACED, SLOW, Close, Refusal
+from parlour.wire.contract import Wire
+
+logger = logging.getLogger("parlour")
+
+quiet_logger = logging.getLogger("parlour.frames")
+"""For libraries that would log what people say at level DEBUG."""
+quiet_logger.setLevel(logging.WARNING)
+
+FRAME_LIMIT: Final = 128 * 1024
+"""Bytes of one message on the wire."""
+
+FRAGMENTS_LIMIT: Final = 64
+"""Fragments of one message."""
+
+CLOSE_LIMIT: Final = 2.0
+"""Seconds that a peer has to answer a close frame."""
+
+BACKLOG_LIMIT: Final = 256 * 1024
+"""Bytes that may wait for one slow reader."""
+
+SLOW_LIMIT: Final = 5.0
+"""Seconds in which a slow reader must take at least a byte."""
+
+_SLOW_CHECK: Final = 0.5
+_VOID_ENTRIES: Final = 64
+
+
+class Timer(Protocol):
+    """A call that was planned."""
+
+    def cancel(self) -> None: ...
+
+
+class Scheduler(Protocol):
+    """When things happen. An asyncio event loop is one; a simulation brings its own."""
+
+    def time(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def call_soon(self, callback: Callable[[], object], /) -> object:
+        """Call at the end of this turn."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
+        """Call at the time `when`."""
+        ...
+
+
+class Batch:
+    """Texts for one wire, to be written together. The frames are made once, on first use."""
+
+    __slots__ = ("_frames", "texts")
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        self._frames: bytes | None = None
+
+    @property
+    def frames(self) -> bytes:
+        """Each text as one unmasked, final text frame (RFC 6455 5.2)."""
+        if self._frames is None:
+            self._frames = frame(self.texts[0]) if len(self.texts) == 1 else b"".join(map(frame, self.texts))
+        return self._frames
+
+
+def frame(text: str) -> bytes:
+    """One unmasked, final text frame (RFC 6455 5.2)."""
+    payload = text.encode()
+    size = len(payload)
+    if size < 126:
+        return bytes((0x81, size)) + payload
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+class Socket(Protocol):
+    """What a transport gives the hub for one connection. No call waits.
+
+    The transport tells the hub with `Link.paused` that it has not taken all that was sent, from within `send` or later,
+    and with `Link.drained` when it has.
+    """
+
+    @property
+    def frames(self) -> bool:
+        """Whether `send` takes frames as bytes; if not, it takes a sequence of texts."""
+        ...
+
+    @property
+    def pings(self) -> bool:
+        """Whether `ping` reaches the peer."""
+        ...
+
+    @property
+    def send(self) -> Callable[[Any], object]:
+        """Writes what the hub gives it: frames or texts. Looked up once, when the connection takes a seat."""
+        ...
+
+    def buffered(self) -> int:
+        """Bytes, or characters where there are no frames, that were sent and not yet taken."""
+        ...
+
+    def ping(self) -> None:
+        """Send a ping frame; the answer shows as `Link.heard` or `Link.control`."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the peer, and hand nothing more to the link."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Take from the peer again, in a later turn; what was taken before first."""
+        ...
+
+    def close(self, close: Close) -> None:
+        """Send what is due, then the close frame; cut the connection if the peer has not answered in two seconds."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        ...
+
+
+class Link:
+    """One live connection: its transport's `socket`, its rules, and what waits to be written."""
+
+    __slots__ = (
+        "_checked_at",
+        "_hub",
+        "_level",
+        "_progress_at",
+        "_stuck",
+        "audiences",
+        "connection",
+        "due",
+        "gone",
+        "lagging",
+        "member",
+        "queue",
+        "queued",
+        "socket",
+        "tail",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        hub: "Hub",
+        socket: Socket,
+        wire: Wire,
+        member: Member,
+        connection: Connection,
+        gone: Callable[[], object] | None,
+    ) -> None:
+        self._hub = hub
+        self.socket = socket
+        self.wire = wire
+        self.member = member
+        self.connection = connection
+        self.gone = gone  # called once, when the hub forgets this link
+        self.audiences: list[_Audience] = []  # those that it is in
+        self.due = inf  # the time of its earliest valid entry in the hub's timers
+        self.tail: list[str] | None = None  # texts for this client alone, to be written at the end of the turn
+        self.lagging = False  # it is outside the fan-out lists, and `queue` takes what it is to get
+        self.queue: deque[Batch] | None = None
+        self.queued = 0  # bytes in `queue`
+        self._stuck = False  # the transport has not written all that it was given
+        self._level = 0  # bytes in the transport at the last look, while lagging
+        self._progress_at = 0.0  # when bytes were last seen to leave it
+        self._checked_at = 0.0
+
+    # What a transport calls
+
+    def receive(self, text: str) -> None:
+        """A whole text message came."""
+        hub = self._hub
+        hub.carry_out(self, self.connection.handle(self.wire.decode(text), len(text), hub.scheduler.time()))
+
+    def receive_binary(self, data: bytes) -> None:
+        """A whole binary message came."""
+        text = self.wire.text_of(data)
+        if isinstance(text, str):
+            self.receive(text)
+        elif isinstance(text, Close):
+            self.end(text)
+        else:
+            self._hub.carry_out(self, self.connection.handle(text, len(data), self._hub.scheduler.time()))
+
+    def control(self) -> None:
+        """A ping or a pong came."""
+        self._hub.carry_out(self, self.connection.control(self._hub.scheduler.time()))
+
+    def began(self) -> None:
+        """A part of a message came, and the rest must follow in time."""
+        self.connection.began(self._hub.scheduler.time())
+        self._hub.watch(self)
+
+    def finished(self) -> None:
+        """The message that came in parts is whole."""
+        self.connection.finished()
+
+    def end(self, close: Close) -> None:
+        """The transport, or who mounts it, wants the connection closed."""
+        self._hub.carry_out(self, self.connection.end(close))
+
+    def failed(self, error: Exception) -> None:
+        """Something of ours broke while it was served. Nobody else notices."""
+        self._hub.log_failure("a connection", self.member.connection, error)
+        self.end(INTERNAL)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._hub.carry_out(self, self.connection.lost())
+        self._hub.forget(self)
+
+    def paused(self) -> None:
+        """The transport has not written all that it was given."""
+        self._stuck = True
+        if not self.lagging:
+            self._progressed()
+            self._hub.fell_behind(self)
+
+    def drained(self) -> None:
+        """The transport has written all that it was given."""
+        self._stuck = False
+        while self.queue and not self._stuck:
+            batch = self.queue.popleft()
+            self.queued -= len(batch.frames)
+            self.write(batch)
+        self._progressed()
+        if self.lagging and not self._stuck:
+            self._hub.caught_up(self)
+
+    # What the engine calls
+
+    def seated(self, answer: Seat | Refusal) -> None:
+        """The engine's answer to the wish for a seat."""
+        if isinstance(answer, Refusal):
+            self._hub.tell(self, self.wire.refuse(answer))
+            self._hub.carry_out(self, self.connection.end(INTERNAL))
+        elif self.connection.ended:
+            self._hub.engine.leave(answer.room, self.member.connection)
+        else:
+            self._hub.enter(self, answer.room)
+            self._hub.carry_out(self, self.connection.seated(answer.room, self._hub.scheduler.time()))
+
+    def answered(self, answer: Published | Refusal) -> None:
+        """The engine's answer to a message."""
+        if isinstance(answer, Refusal):
+            self._hub.tell(self, self.wire.refuse(answer))
+
+    # What the hub calls
+
+    def write(self, batch: Batch) -> None:
+        """Hand the batch to the transport at once. One that raises is closed, and the loop has yet to say so."""
+        try:
+            self.socket.send(batch.frames if self.socket.frames else batch.texts)
+        except Exception:
+            self._hub.carry_out(self, self.connection.end(INTERNAL, abort=True))
+
+    def put(self, batch: Batch) -> None:
+        """Queue the batch behind what waits."""
+        if self.queue is None:
+            self.queue = deque()
+        self.queue.append(batch)
+        self.queued += len(batch.frames)
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether more waits for it than we keep for anyone."""
+        return self.queued + self.socket.buffered() > BACKLOG_LIMIT
+
+    def is_slow(self, now: float) -> bool:
+        """Whether it has taken no byte for too long. While stuck, nothing is added to the transport's buffer: any fall
+        is progress."""
+        self._checked_at = now
+        if self.socket.buffered() < self._level:
+            self._progressed()
+        return now - self._progress_at >= SLOW_LIMIT
+
+    @property
+    def deadline(self) -> float:
+        """When the hub must look at it at the latest."""
+        due = self.connection.deadline  # inf once it ended
+        return min(due, self._checked_at + _SLOW_CHECK) if self.lagging and due < inf else due
+
+    def _progressed(self) -> None:
+        self._progress_at = self._checked_at = self._hub.scheduler.time()
+        self._level = self.socket.buffered()
+
+
+class _Audience:
+    """The members of one room who get the same bytes: those of one wire, on transports of one kind."""
+
+    __slots__ = ("_frames", "_lagging", "_links", "_places", "_sends", "encode", "key", "pending")
+
+    def __init__(self, key: "_Kind") -> None:
+        self.key = key
+        wire, self._frames = key
+        self.encode = wire.encode
+        self.pending: list[str] = []  # texts of this turn
+        self._sends: list[Callable[[Any], object]] = []  # of the members whose transport is empty
+        self._links: list[Link] = []  # beside `_sends`
+        self._places: dict[Link, int] = {}  # in both
+        self._lagging: dict[Link, None] = {}  # the other members
+
+    def __len__(self) -> int:
+        return len(self._links) + len(self._lagging)
+
+    def add(self, link: Link) -> None:
+        if link.lagging:
+            self._lagging[link] = None
+        else:
+            self._place(link)
+
+    def remove(self, link: Link) -> None:
+        if link not in self._places:
+            del self._lagging[link]
+            return
+        place = self._places.pop(link)
+        last, send = self._links.pop(), self._sends.pop()
+        if last is not link:
+            self._links[place], self._sends[place] = last, send
+            self._places[last] = place
+
+    def lag(self, link: Link) -> None:
+        """The link fell behind: take it out of the fan-out list."""
+        self.remove(link)
+        self._lagging[link] = None
+
+    def catch_up(self, link: Link) -> None:
+        """Nothing waits for the link any more: take it back into the fan-out list."""
+        del self._lagging[link]
+        self._place(link)
+
+    def flush(self) -> list[tuple[Link, Close]]:
+        """Write what is pending to every member. The answer names those to be cut off now, and why.
+
+        Nothing is asked and nothing looked up for a member whose transport is empty: 1,000 bound methods are called in
+        a row. A `send` only marks a link that fell behind, so the lists stay as they are meanwhile.
+        """
+        batch = Batch(self.pending)
+        self.pending = []
+        data = batch.frames if self._frames else batch.texts
+        sends = iter(self._sends)
+        cut: list[tuple[Link, Close]] = []
+        while True:
+            try:
+                for send in sends:
+                    send(data)
+                break
+            except Exception:  # the transport is closed; the iterator stands behind it
+                cut.append((self._links[len(self._sends) - length_hint(sends) - 1], INTERNAL))
+        for link in self._lagging:
+            link.put(batch)
+            if link.is_overfull:
+                cut.append((link, SLOW))
+        return cut
+
+    def _place(self, link: Link) -> None:
+        self._places[link] = len(self._links)
+        self._links.append(link)
+        self._sends.append(link.socket.send)
+
+
+_Kind = tuple[Wire, bool]
+"""A wire, and whether the transport takes frames: what decides which bytes a member gets."""
+
+
+class Hub:
+    """All live connections of this process, and the rooms that they are in."""
+
+    def __init__(self, scheduler: Scheduler, engine: Callable[["Hub"], Engine], new_id: Callable[[], str]) -> None:
+        """`engine` makes the engine that calls this hub back; `new_id` gives an id never used before."""
+        self.scheduler = scheduler
+        self.engine = engine(self)
+        self.draining = False
+        self.messages = 0  # said in this hub since it began
+        self.deliveries = 0  # of them, to members
+        self._new_id = new_id
+        self._links: dict[str, Link] = {}  # by connection
+        self._rooms: dict[str, dict[_Kind, _Audience]] = {}
+        self._pending: list[_Audience] = []  # with something to write at the end of this turn
+        self._tails: list[Link] = []  # the same
+        self._planned = False  # the flush of this turn is planned
+        self._flushing = False  # fan-out lists are being walked and must stay as they are
+        self._behind: list[Link] = []  # links that fell behind meanwhile
+        self._timers: list[tuple[float, int, Link]] = []  # a heap; entries whose time is not the link's `due` are void
+        self._timer: Timer | None = None
+        self._timer_at = inf
+        self._entries = 0  # ever made: they break ties between equal times
+        self._void = 0
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def connect(
+        self,
+        socket: Socket,
+        wire: Wire,
+        place: Enter | Find,
+        pace: Pace,
+        *,
+        person: str | None = None,
+        name: str | None = None,
+        gone: Callable[[], object] | None = None,
+    ) -> Link:
+        """A WebSocket opened; `place` is what its address asks for.
+
+        `person` and `name` are set where the host app proved them; else each connection is a person of its own.
+        `gone` is called once, when the connection is over.
+        """
+        connection_id = self._new_id()
+        member = Member(connection_id, person or self._new_id(), name, plain=name is None)
+        if not socket.pings:
+            pace = replace(pace, ping=inf)
+        connection = Connection(member.person, place, pace, name)
+        link = Link(self, socket, wire, member, connection, gone)
+        self._links[connection_id] = link
+        self.carry_out(link, connection.opened(self.scheduler.time()))
+        if self.draining:
+            self.carry_out(link, connection.restart())
+        return link
+
+    def drain(self) -> None:
+        """The server stops: every connection is told to come back later (4000), and no seat is given any more."""
+        self.draining = True
+        for link in list(self._links.values()):
+            self.carry_out(link, link.connection.restart())
+
+    def carry_out(self, link: Link, effects: Sequence[Effect]) -> None:
+        """Do what a connection's rules ask for, in order."""
+        deadline_stays = False
+        for effect in effects:
+            if type(effect) is Publish:  # first, for it is what nearly all of them are
+                self.engine.publish(effect, link.answered)
+                deadline_stays = True
+            else:
+                self._carry_out(link, effect)
+                deadline_stays = False
+        if not deadline_stays:
+            self.watch(link)
+
+    def _carry_out(self, link: Link, effect: Effect) -> None:
+        match effect:
+            case Refuse(refusal):
+                self.tell(link, link.wire.refuse(refusal))
+            case Ping():
+                link.socket.ping()
+            case PauseReading():
+                link.socket.pause_reading()
+            case ResumeReading():
+                link.socket.resume_reading()
+            case Enter(room):
+                self.engine.join(room, link.member, link.seated)
+            case Find():
+                self.engine.find(link.member, link.seated)
+            case Leave(room):
+                self.leave(link, room)
+                self.engine.leave(room, link.member.connection)
+            case End(close, abort):
+                self._end(link, close, abort)
+
+    # What the engine calls
+
+    def published(self, event: Event) -> None:
+        """See `Handler.published`: the event is written to the room's members at the end of this turn."""
+        audiences = self._rooms.get(event.room)
+        if audiences is None:
+            return
+        self.messages += type(event) is Message
+        for audience in audiences.values():
+            text = audience.encode(event)
+            if text is None:
+                continue
+            if not audience.pending:
+                self._pending.append(audience)
+                self._plan_flush()
+            audience.pending.append(text)
+
+    def displaced(self, member: Member) -> None:
+        """See `Handler.displaced`."""
+        link = self._links.get(member.connection)
+        if link is not None:
+            self.carry_out(link, link.connection.end(REPLACED))
+
+    # What links call
+
+    def tell(self, link: Link, text: str) -> None:
+        """Write the text to this client alone, after what its rooms get in this turn."""
+        if link.member.connection not in self._links:
+            return
+        if link.tail is None:
+            link.tail = []
+            self._tails.append(link)
+            self._plan_flush()
+        link.tail.append(text)
+
+    def enter(self, link: Link, room: str) -> None:
+        """The link hears the room from now on."""
+        self._flush_room(room)  # it may end others, and with them the room
+        audiences = self._rooms.setdefault(room, {})
+        kind = (link.wire, link.socket.frames)
+        audience = audiences.get(kind)
+        if audience is None:
+            audience = audiences[kind] = _Audience(kind)
+        audience.add(link)
+        link.audiences.append(audience)
+
+    def leave(self, link: Link, room: str) -> None:
+        """The link hears the room no more; what was said until now it still gets."""
+        self._flush_room(room)
+        audiences = self._rooms[room]
+        audience = audiences[(link.wire, link.socket.frames)]
+        audience.remove(link)
+        link.audiences.remove(audience)
+        if not audience:
+            del audiences[audience.key]
+        if not audiences:
+            del self._rooms[room]
+
+    def fell_behind(self, link: Link) -> None:
+        """The link's transport could not write all that it was given."""
+        link.lagging = True
+        self._behind.append(link)
+        if not self._flushing:
+            self._settle()
+
+    def caught_up(self, link: Link) -> None:
+        """The link's transport has written everything, and nothing waits for it."""
+        link.lagging = False
+        for audience in link.audiences:
+            audience.catch_up(link)
+
+    def forget(self, link: Link) -> None:
+        """The connection is over. To forget twice is to forget once."""
+        if self._links.pop(link.member.connection, None) is None:
+            return
+        link.queue = None
+        self._void_entry(link)
+        if link.gone is not None:
+            link.gone()
+
+    def log_failure(self, what: str, connection: str, error: Exception) -> None:
+        """Log where it happened, but none of the values: they could hold what people said."""
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("%s failed; connection %s; %s\n%s", what, connection, type(error).__name__, trace)
+
+    # The end of a turn
+
+    def _plan_flush(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self.scheduler.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write all that this turn brought: rooms first, then what is for one client alone, so that no answer overtakes
+        the event that it answers."""
+        self._planned = False
+        pending, self._pending = self._pending, []
+        self._flush_all(pending)
+        tails, self._tails = self._tails, []
+        for link in tails:
+            self._flush_tail(link)
+
+    def _flush_room(self, room: str) -> None:
+        self._flush_all(tuple(self._rooms.get(room, {}).values()))
+
+    def _flush_all(self, audiences: Iterable[_Audience]) -> None:
+        cut: list[tuple[Link, Close]] = []
+        self._flushing = True
+        try:
+            for audience in audiences:
+                if audience.pending:
+                    self.deliveries += len(audience) * len(audience.pending)
+                    cut += audience.flush()
+        finally:
+            self._flushing = False
+        self._settle()
+        for link, close in cut:
+            self.carry_out(link, link.connection.end(close, abort=True))
+
+    def _flush_tail(self, link: Link) -> None:
+        if not link.tail:
+            return
+        batch = Batch(link.tail)
+        link.tail = None
+        if not link.lagging:
+            link.write(batch)
+            return
+        link.put(batch)
+        if link.is_overfull:
+            self.carry_out(link, link.connection.end(SLOW, abort=True))
+
+    def _settle(self) -> None:
+        behind, self._behind = self._behind, []
+        for link in behind:
+            for audience in link.audiences:
+                audience.lag(link)
+            self.watch(link)
+
+    def _end(self, link: Link, close: Close, abort: bool) -> None:
+        self._flush_tail(link)
+        if abort:
+            link.socket.abort()
+        else:
+            link.socket.close(close)
+        self.forget(link)
+
+    # Timers: one for the whole hub
+
+    def watch(self, link: Link) -> None:
+        """Make sure that `look_after` comes when the link is due. Its deadline may have become earlier or later."""
+        due = link.deadline
+        if due < link.due:
+            self._void_entry(link)
+            link.due = due
+            self._entries += 1
+            heapq.heappush(self._timers, (due, self._entries, link))
+            self._set_timer()
+
+    def _void_entry(self, link: Link) -> None:
+        """Void entries are few: a link that is gone must not be kept by the time of its next ping."""
+        if link.due == inf:
+            return
+        link.due = inf
+        self._void += 1
+        if self._void > _VOID_ENTRIES and 2 * self._void > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[0] == entry[2].due]
+            heapq.heapify(self._timers)
+            self._void = 0
+
+    def _set_timer(self) -> None:
+        if not self._timers or self._timers[0][0] >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._timers[0][0]
+        self._timer = self.scheduler.call_at(self._timer_at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, inf
+        now = self.scheduler.time()
+        while self._timers and self._timers[0][0] <= now:
+            due, _, link = heapq.heappop(self._timers)
+            if due != link.due:
+                self._void -= 1
+                continue
+            link.due = inf
+            self._look_after(link, now)
+        self._set_timer()
+
+    def _look_after(self, link: Link, now: float) -> None:
+        try:
+            self.carry_out(link, link.connection.tick(now))
+            if link.lagging and link.is_slow(now):
+                self.carry_out(link, link.connection.end(SLOW, abort=True))
+        except Exception as error:
+            link.failed(error)
+        self.watch(link)

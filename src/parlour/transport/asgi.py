@@ -1,0 +1,172 @@
+"""Serves a connection through ASGI, on any server: texts go through a queue to one writer task, and come from one
+reader.
+
+The hub may live on another event loop than the connection (Starlette's TestClient runs each socket in a loop and thread
+of its own). Every call then crosses over by `call_soon_threadsafe`, which keeps their order.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from parlour.errors import TOO_BIG, Close
+from parlour.hub import CLOSE_LIMIT, FRAME_LIMIT, Link
+
+_T = TypeVar("_T")
+
+_GONE = (OSError, RuntimeError, WebSocketDisconnect)
+"""What servers raise when something is sent to a client that is gone."""
+
+
+class AsgiConnection:
+    """One connection on an ASGI server: the `Socket` that the hub writes to, and the endpoint's own `run`."""
+
+    frames: Final = False
+    pings: Final = False
+
+    def __init__(
+        self, websocket: WebSocket, hub_loop: asyncio.AbstractEventLoop, cut: Callable[[], object] | None = None
+    ) -> None:
+        """`hub_loop` is where the hub lives; `cut` cuts the connection at once, where the server has a way to do
+        that."""
+        self._websocket = websocket
+        self._hub_loop = hub_loop
+        self._cut = cut
+        self._loop = asyncio.get_running_loop()
+        self._link: Link | None = None
+        self._texts: deque[str] = deque()
+        self._buffered = 0
+        self._busy = False  # texts were given and the writer is not through with them
+        self._told = False  # the link knows that it is paused
+        self._closing: Close | None = None
+        self._wake = asyncio.Event()  # the writer has something to do
+        self._readable = asyncio.Event()
+        self._readable.set()
+        self._over = asyncio.Event()  # nothing more is to be done
+
+    async def run(self, connect: Callable[["AsgiConnection"], Link], subprotocol: str | None) -> None:
+        """Take a seat, accept, and serve until the connection is over.
+
+        The seat comes first: one who knows that a client was accepted knows that it is seated. What the room says
+        meanwhile waits in the queue.
+        """
+        self._link = link = await self._on_hub(lambda: connect(self))
+        tasks: list[asyncio.Task[object]] = []
+        try:
+            await self._websocket.accept(subprotocol)
+            reader = asyncio.create_task(self._read(link))
+            writer = asyncio.create_task(self._write(link))
+            tasks = [reader, writer, asyncio.create_task(self._over.wait())]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if writer.done() and not self._over.is_set():  # closed by us: the client's answer ends the reader
+                await asyncio.wait(tasks[::2], return_when=asyncio.FIRST_COMPLETED)
+        except _GONE:
+            pass
+        finally:
+            for task in tasks:
+                task.cancel()
+            # Not awaited: the server or a test may have cancelled this task, and the seat must be freed all the same.
+            self._post(self._hub_loop, link.lost)
+
+    # What the hub calls, on its own loop
+
+    def send(self, texts: Sequence[str]) -> None:
+        was_busy, self._busy = self._busy, True
+        self._texts.extend(texts)
+        self._buffered += sum(map(len, texts))
+        if was_busy and self._link is not None:
+            self._told = True
+            self._link.paused()
+        self._post(self._loop, self._wake.set)
+
+    def buffered(self) -> int:
+        return self._buffered
+
+    def ping(self) -> None:
+        """ASGI has no pings: the server sends its own."""
+
+    def pause_reading(self) -> None:
+        self._post(self._loop, self._readable.clear)
+
+    def resume_reading(self) -> None:
+        self._post(self._loop, self._readable.set)
+
+    def close(self, close: Close) -> None:
+        self._closing = close
+        self._post(self._loop, self._wake.set)
+        self._post(self._loop, lambda: self._loop.call_later(CLOSE_LIMIT, self._give_up))
+
+    def abort(self) -> None:
+        self._post(self._loop, self._give_up)
+
+    # On the connection's loop
+
+    async def _read(self, link: Link) -> None:
+        while True:
+            await self._readable.wait()
+            try:
+                message = await self._websocket.receive()
+            except _GONE:
+                return
+            if message["type"] == "websocket.disconnect":
+                return
+            # Waits for the hub where it lives on another loop: so a flood can't pile up between the two.
+            await self._on_hub(lambda: _receive(link, message.get("text"), message.get("bytes")))  # noqa: B023
+
+    async def _write(self, link: Link) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            with suppress(*_GONE):
+                while self._texts:
+                    text = self._texts.popleft()
+                    await self._websocket.send({"type": "websocket.send", "text": text})
+                    self._buffered -= len(text)
+                if self._closing is not None:
+                    await self._websocket.close(self._closing.code, self._closing.reason)
+                    return
+            self._busy = False
+            # The hub sets `_told` before it wakes this task again, so that no pause is forgotten.
+            if self._told:
+                self._told = False
+                self._post(self._hub_loop, link.drained)
+
+    def _give_up(self) -> None:
+        self._over.set()
+        if self._cut is not None:
+            self._cut()
+
+    # Between the loops
+
+    def _post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+        """Call on that loop, in order: now, if it is the one that runs."""
+        if loop is self._loop and loop is self._hub_loop:
+            callback()
+            return
+        with suppress(RuntimeError):  # that loop was closed, and with it whatever this was for
+            loop.call_soon_threadsafe(callback)
+
+    async def _on_hub(self, call: Callable[[], _T]) -> _T:
+        if self._hub_loop is self._loop:
+            return call()
+
+        async def cross() -> _T:
+            return call()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(cross(), self._hub_loop))
+
+
+def _receive(link: Link, text: str | None, data: bytes | None) -> None:
+    try:
+        if len(text or data or "") > FRAME_LIMIT:
+            link.end(TOO_BIG)
+        elif text is not None:
+            link.receive(text)
+        elif data is not None:
+            link.receive_binary(data)
+    except Exception as error:
+        link.failed(error)

@@ -1,0 +1,454 @@
+"""Takes a connection over from uvicorn right after the WebSocket was accepted.
+
+uvicorn's own object, the ASGI task, the scope and its queue are gone then, and bytes come straight here by asyncio's
+own `transport.set_protocol`. A whole small text frame is read by a few lines below; everything else (fragments, control
+frames, errors) goes to the websockets library's parser, which lives only while it is needed.
+
+Everything that leans on uvicorn's inside stands in this module. Where uvicorn is not as expected, `found` gives None
+and the plain ASGI transport serves.
+"""
+
+import asyncio
+from collections.abc import Callable, MutableSet
+from typing import Any, Final, cast
+
+from starlette.websockets import WebSocket
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from parlour.errors import FRAGMENTS, TOO_BIG, Close
+from parlour.hub import CLOSE_LIMIT, FRAGMENTS_LIMIT, FRAME_LIMIT, Link, quiet_logger
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # no compiler was at hand when it was installed
+    from websockets.utils import apply_mask
+
+_TEXT: Final = 0x81  # FIN and the opcode for text (RFC 6455 5.2)
+_MASKED: Final = 0x80
+_PING: Final = b"\x89\x00"
+_NOT_UTF8: Final = Close(1007, "text that is not UTF-8")
+_TOO_EARLY: Final = Close(1002, "data before the handshake was over")
+
+_NEEDED: Final = (
+    "client",
+    "conn",
+    "connections",
+    "queue",
+    "read_paused",
+    "response",
+    "scope",
+    "stop_keepalive",
+    "transport",
+)
+
+
+class TakenConnection(asyncio.Protocol):
+    """A connection taken over: the protocol of its transport, and the `Socket` that the hub writes to."""
+
+    __slots__ = (
+        "_abort_timer",
+        "_closing",
+        "_group",
+        "_limit",
+        "_link",
+        "_loop",
+        "_need",
+        "_on_shutdown",
+        "_parser",
+        "_pieces",
+        "_reading",
+        "_rest",
+        "_transport",
+        "send",
+    )
+
+    frames: Final = True
+    pings: Final = True
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        group: MutableSet[Any],
+        on_shutdown: Callable[[], object],
+        *,
+        limit: int = FRAME_LIMIT,
+    ) -> None:
+        """`group` is uvicorn's set of live connections; `on_shutdown` is called when uvicorn stops; `limit` holds for
+        one message, in bytes."""
+        self.send: Callable[[Any], object] = transport.write
+        self._transport = transport
+        self._group = group
+        self._on_shutdown = on_shutdown
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._link: Link | None = None  # set by `serve`
+        self._reading = True
+        self._closing = False  # a close frame was sent or received, or the transport failed
+        self._rest: bytes | bytearray = b""  # the beginning of a frame that is not whole yet
+        self._need = 0  # bytes of that frame, as far as its header tells
+        self._parser: ServerProtocol | None = None  # only while a message comes in fragments, or while closing
+        self._pieces: list[bytes] | None = None  # those fragments
+        self._abort_timer: asyncio.TimerHandle | None = None
+
+    def serve(self, link: Link) -> None:
+        """Hand what comes to the link from now on."""
+        self._link = link
+        # At 0, `pause_writing` comes from within `write` as soon as a byte is left over. A TLS transport, which never
+        # writes at once, would pause at every write then.
+        secure = self._transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=1 if secure else 0)
+
+    # What the transport calls
+
+    def data_received(self, data: bytes) -> None:
+        rest = self._rest
+        if rest:
+            if len(rest) + len(data) < self._need or not self._reading:
+                # Kept in one growing buffer: a frame that comes byte by byte must not be copied for each.
+                self._rest = rest = rest if isinstance(rest, bytearray) else bytearray(rest)
+                rest += data
+                if self._link is not None:
+                    self._link.began()
+                return
+            data = bytes(rest) + data
+        self._read(data)
+
+    def eof_received(self) -> None:
+        """The peer sends no more: the transport closes itself, which `connection_lost` tells."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self._group.discard(self)
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        if self._link is not None:
+            self._link.lost()
+
+    def pause_writing(self) -> None:
+        if self._link is not None:
+            self._link.paused()
+
+    def resume_writing(self) -> None:
+        if self._link is not None:
+            self._link.drained()
+
+    # What uvicorn calls
+
+    def shutdown(self) -> None:
+        """uvicorn stops; it waits until every connection has left its set."""
+        self._on_shutdown()
+
+    # What the hub calls
+
+    def buffered(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def ping(self) -> None:
+        self._write(_PING)
+
+    def pause_reading(self) -> None:
+        self._reading = False
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._reading = True
+        self._loop.call_soon(self._resume)
+
+    def close(self, close: Close) -> None:
+        if self._closing:
+            return
+        parser = self._parser = self._parser or self._new_parser()
+        parser.send_close(close.code, close.reason)
+        self._write(b"".join(parser.data_to_send()))
+        self._begin_closing()
+        self._reading = True
+        self._resume_transport()  # the peer's close frame ends it sooner
+
+    def abort(self) -> None:
+        self._closing = True
+        self._transport.abort()
+
+    # Inside
+
+    def _read(self, data: bytes) -> None:
+        """Read all whole frames of `data`, which begins with one; keep the rest."""
+        link = self._link
+        if link is None:
+            raise RuntimeError("expected a link, got none: serve() comes first")
+        at, end = 0, len(data)
+        had_rest = bool(self._rest)
+        self._need = 0
+        try:
+            while end - at >= 6 and self._reading:
+                size = data[at + 1] & 0x7F
+                start = at + 6
+                if size >= 126:
+                    wide = 2 if size == 126 else 8
+                    start += wide
+                    if end < start:
+                        break
+                    size = int.from_bytes(data[at + 2 : at + 2 + wide])
+                    if size > self._limit:
+                        self._close_with(TOO_BIG)
+                        return
+                stop = start + size
+                if stop > end:
+                    self._need = stop - at
+                    break
+                if data[at] == _TEXT and data[at + 1] & _MASKED and self._parser is None:
+                    link.receive(apply_mask(data[start:stop], data[start - 4 : start]).decode())
+                else:
+                    self._read_frame(data[at:stop], link)
+                at = stop
+        except UnicodeDecodeError:
+            self._close_with(_NOT_UTF8)
+            return
+        except Exception as error:
+            link.failed(error)
+            return
+        self._rest = data[at:] if at else data
+        if self._closing:
+            return
+        if at and had_rest and self._pieces is None:
+            link.finished()
+        if self._rest and self._reading:
+            self._expect_more(link)
+
+    def _expect_more(self, link: Link) -> None:
+        """A frame is not whole yet. One without a mask is refused by its first two bytes: it has another length."""
+        rest = self._rest
+        if len(rest) >= 2 and not rest[1] & _MASKED:
+            self._read_frame(bytes(rest[:2]), link)
+        else:
+            link.began()
+
+    def _read_frame(self, frame: bytes, link: Link) -> None:
+        """Let the library read one frame, and do what follows."""
+        parser = self._parser = self._parser or self._new_parser()
+        parser.receive_data(frame)
+        for event in parser.events_received():
+            if isinstance(event, Frame) and not self._closing:
+                self._take(event, link)
+        if parser.state is State.OPEN:
+            self._write(b"".join(parser.data_to_send()))
+            if self._pieces is None:
+                self._parser = None
+        elif not self._closing:
+            # A close frame came, or the library found an error: its answer goes out behind what the room said before.
+            link.lost()
+            self._write(b"".join(parser.data_to_send()))
+            self._begin_closing()
+            self._transport.close()
+        elif parser.close_rcvd is not None:
+            self._transport.close()
+
+    def _take(self, frame: Frame, link: Link) -> None:
+        match frame.opcode:
+            case Opcode.PING | Opcode.PONG:
+                link.control()
+            case Opcode.TEXT | Opcode.BINARY if frame.fin:
+                self._deliver(frame.opcode, bytes(frame.data), link)
+            case Opcode.TEXT | Opcode.BINARY:
+                # The first byte tells the kind, so that one list is enough.
+                self._pieces = [b"t" if frame.opcode is Opcode.TEXT else b"b", bytes(frame.data)]
+                link.began()
+            case Opcode.CONT if self._pieces is not None:
+                self._pieces.append(bytes(frame.data))
+                if frame.fin:
+                    kind, *pieces = self._pieces
+                    self._pieces = None
+                    link.finished()
+                    self._deliver(Opcode.TEXT if kind == b"t" else Opcode.BINARY, b"".join(pieces), link)
+                elif len(self._pieces) > FRAGMENTS_LIMIT:
+                    self._close_with(FRAGMENTS)
+
+    def _deliver(self, opcode: Opcode, data: bytes, link: Link) -> None:
+        if opcode is Opcode.TEXT:
+            link.receive(data.decode())
+        else:
+            link.receive_binary(data)
+
+    def _close_with(self, close: Close) -> None:
+        if self._link is not None:
+            self._link.end(close)
+
+    def _begin_closing(self) -> None:
+        self._closing = True
+        self._abort_timer = self._loop.call_later(CLOSE_LIMIT, self._transport.abort)
+
+    def _resume(self) -> None:
+        if self._closing or not self._reading:
+            return
+        if self._rest:
+            self._read(bytes(self._rest))
+        self._resume_transport()
+
+    def _resume_transport(self) -> None:
+        if self._reading and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _write(self, data: bytes) -> None:
+        """Write control frames. They may stand between any two frames of the hub's."""
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _new_parser(self) -> ServerProtocol:
+        return ServerProtocol(state=State.OPEN, max_size=self._limit, logger=quiet_logger)
+
+
+class Upgrade:
+    """A WebSocket on uvicorn, from the request on until it is taken over."""
+
+    def __init__(self, protocol: WebSocketsSansIOProtocol) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+
+    @property
+    def host(self) -> str | None:
+        """The transport's peer. The scope may tell another: uvicorn believes forwarding headers from loopback."""
+        return None if self._protocol.client is None else self._protocol.client[0]
+
+    def hide_query(self) -> None:
+        """uvicorn logs the path with its query when it accepts or refuses; a query may hold a token."""
+        self._protocol.scope = {**self._protocol.scope, "query_string": b""}
+
+    def decline_deflate(self) -> None:
+        """Before accepting: agree on no extension. Compression costs 56 KiB a connection and makes 15 MiB of 15 KB."""
+        headers = self._protocol.response.headers
+        if "Sec-WebSocket-Extensions" in headers:
+            del headers["Sec-WebSocket-Extensions"]
+        self._protocol.conn.extensions = []
+
+    def cut(self) -> None:
+        """Cut the connection at once, whatever uvicorn still has to write."""
+        self._transport.abort()
+
+    def take(
+        self,
+        connect: Callable[[TakenConnection], Link],
+        on_shutdown: Callable[[], object],
+        *,
+        limit: int = FRAME_LIMIT,
+    ) -> None:
+        """Right after it was accepted: take the connection over, and serve it with the link that `connect` makes.
+
+        Nothing has run on the loop since the answer was written, so what the client sent too early is either in
+        uvicorn's queue or half read by its parser. A client that began a frame before the handshake was over broke RFC
+        6455 4.1, and is closed.
+        """
+        protocol, transport = self._protocol, self._transport
+        early = [protocol.queue.get_nowait() for _ in range(protocol.queue.qsize())]
+        is_half_read = not _is_between_frames(protocol.conn)
+        group = cast(MutableSet[Any], protocol.connections)
+        protocol.stop_keepalive()
+        protocol.connections.discard(protocol)
+        protocol.transport = cast(asyncio.Transport, _Dead())
+        taken = TakenConnection(transport, group, on_shutdown, limit=limit)
+        transport.set_protocol(taken)
+        group.add(taken)
+        if protocol.read_paused:
+            transport.resume_reading()
+        link = connect(taken)
+        taken.serve(link)
+        if is_half_read:
+            link.end(_TOO_EARLY)
+        for message in early:
+            if message["type"] == "websocket.receive":
+                _receive(link, cast(dict[str, Any], message))
+
+
+def found(websocket: WebSocket) -> Upgrade | None:
+    """uvicorn's object behind this WebSocket, or None where there is none, or not one as expected.
+
+    Starlette wraps `send` and leaves `receive` as it was. Something else that wraps it, such as tracing, wants to see
+    every message, and the plain ASGI transport lets it.
+    """
+    protocol = getattr(websocket._receive, "__self__", None)
+    if type(protocol) is not WebSocketsSansIOProtocol or not all(hasattr(protocol, name) for name in _NEEDED):
+        return None
+    return Upgrade(protocol)
+
+
+def _receive(link: Link, message: dict[str, Any]) -> None:
+    try:
+        if message.get("text") is not None:
+            link.receive(message["text"])
+        else:
+            link.receive_binary(message["bytes"])
+    except Exception as error:
+        link.failed(error)
+
+
+def _is_between_frames(conn: ServerProtocol) -> bool:
+    """Whether the library's parser waits for the first byte of a frame: then it is inside its reader's `at_eof`."""
+    inner: Any = conn.parser
+    while inner.gi_yieldfrom is not None:
+        inner = inner.gi_yieldfrom
+    return str(inner.__name__) == "at_eof"
+
+
+class _Dead:
+    """Stands for the transport in uvicorn's object, which closes it when the endpoint returns."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP, with an end to waiting: a request must be whole 10 seconds after it could begin."""
+
+    REQUEST_LIMIT: Final = 10.0
+    HEADER_LIMIT: Final = 64 * 1024
+
+    _request_timer: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        self._header_bytes += len(data)
+        if self._header_bytes > self.HEADER_LIMIT and self._request_timer is not None:
+            self.transport.abort()
+            return
+        super().data_received(data)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._stop_expecting()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_request()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_expecting()
+        super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_expecting()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        self._stop_expecting()
+        self._header_bytes = 0
+        self._request_timer = self.loop.call_later(self.REQUEST_LIMIT, self.transport.abort)
+
+    def _stop_expecting(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None

@@ -1,0 +1,1 @@
+"""What is served over HTTP: the chat's WebSocket endpoints, the page, and health."""

@@ -1,0 +1,274 @@
+"""The chat's WebSocket endpoints, the page with its few files, and health."""
+
+import asyncio
+import inspect
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
+
+from parlour.core.events import Enter, Find
+from parlour.core.moderation import mended_name
+from parlour.errors import VERSION
+from parlour.hub import Hub, Link, Socket
+from parlour.settings import Settings
+from parlour.transport.asgi import AsgiConnection
+from parlour.web.door import Denial, Door, Visit, offered_subprotocols
+from parlour.wire import Plain, Wire, chosen
+
+logger = logging.getLogger("parlour")
+
+PUBLIC: Final = "public"
+
+_STATIC: Final = Path(__file__).parent / "static"
+_HINT_SECONDS: Final = 60.0
+
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-cache",
+}
+
+
+class Person(NamedTuple):
+    """A user of the host app. `id` is never shown in a booth; `name` is what others read, in place of `username`."""
+
+    id: str
+    name: str
+
+
+class Guest(NamedTuple):
+    """Somebody whom the host app lets in without saying who it is: `Guest()`."""
+
+
+Identity = Person | Guest | None
+Authenticate = Callable[[HTTPConnection], Identity | Awaitable[Identity]]
+"""The host app's word on who opens a connection: a `Person`, a `Guest`, or None for one who may not come in."""
+
+
+class Upgrade(Protocol):
+    """A WebSocket request on a server that lets its connection be taken over."""
+
+    @property
+    def host(self) -> str | None:
+        """The transport's peer."""
+        ...
+
+    def hide_query(self) -> None:
+        """Keep the request's query out of the server's log."""
+        ...
+
+    def decline_deflate(self) -> None:
+        """Before accepting: agree on no extension."""
+        ...
+
+    def cut(self) -> None:
+        """Cut the connection at once."""
+        ...
+
+    def take(self, connect: Callable[[Any], Link], on_shutdown: Callable[[], object]) -> None:
+        """Right after accepting: serve it without the server, with the link that `connect` makes for a socket."""
+        ...
+
+
+HubFor = Callable[[bool], tuple[Hub, asyncio.AbstractEventLoop]]
+"""The hub and the event loop that it lives on, for a connection on the running loop; True if that can be taken over."""
+
+
+class Endpoints:
+    """The two chat endpoints: from the request to a link of the hub."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        hub_for: HubFor,
+        found: Callable[[WebSocket], Upgrade | None],
+        takeover: bool,
+        authenticate: Authenticate | None,
+    ) -> None:
+        """`found` finds the server behind a request, where its connections can be taken over; `takeover` allows it."""
+        self._hub_for = hub_for
+        self._found = found
+        self._takeover = takeover
+        self._authenticate = authenticate
+        self._has_booths = settings.booths
+        self._hops = settings.trusted_hops
+        self._door = Door(settings, has_login=authenticate is not None)
+        self._plain: Wire = Plain(notices=settings.notices)
+        self._hinted: dict[str, float] = {}  # when the operator was last told, by hint
+
+    async def public_chat(self, websocket: WebSocket) -> None:
+        """The public room: every member hears every line."""
+        await self._open(websocket, Enter(PUBLIC))
+
+    async def private_chat(self, websocket: WebSocket) -> None:
+        """A booth with one other client, chosen by the pairing rules."""
+        if self._has_booths:
+            await self._open(websocket, Find())
+        else:
+            await _deny(websocket, Denial(404, "there are no booths here"))
+
+    async def _open(self, websocket: WebSocket, place: Enter | Find) -> None:
+        upgrade = self._found(websocket)
+        if upgrade is not None:
+            upgrade.hide_query()
+        hub, hub_loop = self._hub_for(self._takeover and upgrade is not None)
+        visit = self._let_in(websocket, upgrade, hub)
+        if isinstance(visit, Denial):
+            self._hint(visit.hint)
+            await _deny(websocket, visit)
+            return
+        try:
+            identity = await self._identify(websocket)
+            if isinstance(identity, Denial):
+                visit.end()
+                await _deny(websocket, identity)
+                return
+            wire, subprotocol = chosen(offered_subprotocols(websocket.headers), self._plain)
+            if wire is None:
+                visit.end()
+                await websocket.accept(subprotocol)
+                await websocket.close(VERSION.code, VERSION.reason)
+                return
+            connect = self._connector(websocket, upgrade, hub, wire, place, identity, visit)
+            if upgrade is not None and self._takeover and asyncio.get_running_loop() is hub_loop:
+                upgrade.decline_deflate()
+                await websocket.accept(subprotocol)
+                upgrade.take(connect, hub.drain)
+            else:
+                connection = AsgiConnection(websocket, hub_loop, None if upgrade is None else upgrade.cut)
+                await connection.run(connect, subprotocol)
+        except BaseException:
+            visit.end()
+            raise
+
+    def _let_in(self, websocket: WebSocket, upgrade: Upgrade | None, hub: Hub) -> Visit | Denial:
+        if hub.draining:
+            return Denial(503, "the server restarts; try again in a few seconds")
+        denial = self._door.check_origin(websocket.scope["scheme"], websocket.headers)
+        if denial is not None:
+            return denial
+        return self._door.enter(self._door.peer(_host(websocket, upgrade), websocket.headers), time.monotonic())
+
+    async def _identify(self, websocket: WebSocket) -> Person | Guest | Denial:
+        if self._authenticate is None:
+            return Guest()
+        try:
+            answer = self._authenticate(websocket)
+            identity = await answer if inspect.isawaitable(answer) else answer
+        except Exception as error:  # the host app's own; its values may be secrets
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("authenticate failed: %s\n%s", type(error).__name__, where)
+            return Denial(500, "who you are could not be checked; try again later")
+        return Denial(403, "sign in first") if identity is None else identity
+
+    def _connector(
+        self,
+        websocket: WebSocket,
+        upgrade: Upgrade | None,
+        hub: Hub,
+        wire: Wire,
+        place: Enter | Find,
+        identity: Person | Guest,
+        visit: Visit,
+    ) -> Callable[[Socket], Link]:
+        peer = self._door.peer(_host(websocket, upgrade), websocket.headers)
+        if not self._hops and "x-forwarded-for" in websocket.headers:
+            self._hint(
+                "requests come through a proxy, and all its clients share the limits of one address; "
+                "tell how many proxies to trust with --trusted-hops 1"
+            )
+        person, name = (identity.id, mended_name(identity.name)) if isinstance(identity, Person) else (None, None)
+        pace = self._door.pace(peer)
+        return partial(hub.connect, wire=wire, place=place, pace=pace, person=person, name=name, gone=visit.end)
+
+    def _hint(self, words: str | None) -> None:
+        """Tell the operator what to do, once a minute at most: it is others who cause it."""
+        now = time.monotonic()
+        if words is not None and now - self._hinted.get(words, -_HINT_SECONDS) >= _HINT_SECONDS:
+            self._hinted[words] = now
+            logger.warning(words)
+
+
+def _host(websocket: WebSocket, upgrade: Upgrade | None) -> str | None:
+    if upgrade is not None:
+        return upgrade.host
+    return None if websocket.client is None else websocket.client.host
+
+
+async def _deny(websocket: WebSocket, denial: Denial) -> None:
+    """Answer before the upgrade (RFC 6455 4.2.2, 5). A server without that extension of ASGI says 403 in any case."""
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        headers = {"Retry-After": "5"} if denial.status in (429, 503) else {}
+        await websocket.send_denial_response(PlainTextResponse(denial.words + "\n", denial.status, headers))
+    else:
+        await websocket.close()
+
+
+def page_routes(settings: Settings, hub: Callable[[], Hub | None]) -> list[BaseRoute]:
+    """The page, what it needs, and health. `hub` gives the hub once there is one."""
+
+    async def page(request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return FileResponse(_STATIC / "index.html", headers=_PAGE_HEADERS)
+        return PlainTextResponse(_welcome(settings, str(request.base_url), hub()))
+
+    async def about(request: Request) -> Response:
+        live = hub()
+        people = 0 if live is None else len(live)
+        about = {"title": settings.title, "booths": settings.booths, "people": people}
+        return JSONResponse(about, headers={"Cache-Control": "no-store"})
+
+    async def alive(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(request: Request) -> Response:
+        live = hub()
+        is_ready = live is None or not live.draining
+        return JSONResponse({"ready": is_ready, "hub": "ok" if is_ready else "draining"}, 200 if is_ready else 503)
+
+    return [
+        Route("/", page),
+        Route("/about.json", about),
+        Route("/healthz", alive),
+        Route("/readyz", ready),
+        Mount("/static", _Static(directory=_STATIC)),
+    ]
+
+
+class _Static(StaticFiles):
+    """The page's files, asked for anew each time: a new version of the server is a new page at once."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def _welcome(settings: Settings, base_url: str, hub: Hub | None) -> str:
+    """What `curl` shows: how many are here, and how to join."""
+    people = 0 if hub is None else len(hub)
+    here = {0: "Nobody is here yet.", 1: "One is here."}.get(people, f"{people} are here.")
+    address = settings.url or base_url.rstrip("/")
+    lines = [settings.title, here, "", f"In a browser:   {address}/", f"In a terminal:  parlour chat {address}"]
+    if settings.booths:
+        lines.append(f"With a stranger: parlour chat {address} --private")
+    return "\n".join(lines) + "\n"
