@@ -8,7 +8,7 @@ import signal
 import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,6 +21,14 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 
 SOURCE = Path(next(iter(parlour.__path__))).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE), "LOGNAME": "ada", "TERM": "xterm", "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A run in the background (`pytest &`) ignores SIGINT, and its children would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @asynccontextmanager
@@ -128,6 +136,7 @@ async def test_a_lost_connection_ends_a_pipe_that_is_still_open(server: PlainSer
         assert words.splitlines()[1:] == ["disconnected with 4000: as asked", "not confirmed: /close 4000"]
 
 
+@pytest.mark.usefixtures("interruptible")
 async def test_ctrl_c(server: PlainServer) -> None:
     """130, at once, without a traceback, and the server hears the goodbye."""
     async with running(server.url) as (process, _, _, err):
@@ -251,6 +260,7 @@ async def test_colours_are_for_terminals_that_want_them(server: PlainServer) -> 
         await terminal.wait_for("\x1b\\[1mbo> \x1b\\[0mhi")
 
 
+@pytest.mark.usefixtures("interruptible")
 async def test_ctrl_c_at_a_terminal(server: PlainServer) -> None:
     async with Terminal.open(server.url) as terminal:
         await terminal.wait_for("connected to")

@@ -37,6 +37,7 @@ _NEEDED: Final = (
     "client",
     "conn",
     "connections",
+    "handshake_complete",
     "queue",
     "read_paused",
     "response",
@@ -316,6 +317,10 @@ class Upgrade:
     def hide_query(self) -> None:
         """uvicorn logs the path with its query when it accepts or refuses; a query may hold a token."""
         self._protocol.scope = {**self._protocol.scope, "query_string": b""}
+
+    def denied(self) -> None:
+        """uvicorn takes an answer without an upgrade for a forgotten handshake, and would log an error for each."""
+        self._protocol.handshake_complete = True
 
     def decline_deflate(self) -> None:
         """Before accepting: agree on no extension. Compression costs 56 KiB a connection and makes 15 MiB of 15 KB."""

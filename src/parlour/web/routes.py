@@ -74,6 +74,10 @@ class Upgrade(Protocol):
         """Keep the request's query out of the server's log."""
         ...
 
+    def denied(self) -> None:
+        """The request was answered without an upgrade, and that is no mistake."""
+        ...
+
     def decline_deflate(self) -> None:
         """Before accepting: agree on no extension."""
         ...
@@ -123,23 +127,21 @@ class Endpoints:
         if self._has_booths:
             await self._open(websocket, Find())
         else:
-            await _deny(websocket, Denial(404, "there are no booths here"))
+            await _deny(websocket, self._upgrade_of(websocket), Denial(404, "there are no booths here"))
 
     async def _open(self, websocket: WebSocket, place: Enter | Find) -> None:
-        upgrade = self._found(websocket)
-        if upgrade is not None:
-            upgrade.hide_query()
+        upgrade = self._upgrade_of(websocket)
         hub, hub_loop = self._hub_for(self._takeover and upgrade is not None)
         visit = self._let_in(websocket, upgrade, hub)
         if isinstance(visit, Denial):
             self._hint(visit.hint)
-            await _deny(websocket, visit)
+            await _deny(websocket, upgrade, visit)
             return
         try:
             identity = await self._identify(websocket)
             if isinstance(identity, Denial):
                 visit.end()
-                await _deny(websocket, identity)
+                await _deny(websocket, upgrade, identity)
                 return
             wire, subprotocol = chosen(offered_subprotocols(websocket.headers), self._plain)
             if wire is None:
@@ -158,6 +160,12 @@ class Endpoints:
         except BaseException:
             visit.end()
             raise
+
+    def _upgrade_of(self, websocket: WebSocket) -> Upgrade | None:
+        upgrade = self._found(websocket)
+        if upgrade is not None:
+            upgrade.hide_query()
+        return upgrade
 
     def _let_in(self, websocket: WebSocket, upgrade: Upgrade | None, hub: Hub) -> Visit | Denial:
         if hub.draining:
@@ -213,11 +221,13 @@ def _host(websocket: WebSocket, upgrade: Upgrade | None) -> str | None:
     return None if websocket.client is None else websocket.client.host
 
 
-async def _deny(websocket: WebSocket, denial: Denial) -> None:
+async def _deny(websocket: WebSocket, upgrade: Upgrade | None, denial: Denial) -> None:
     """Answer before the upgrade (RFC 6455 4.2.2, 5). A server without that extension of ASGI says 403 in any case."""
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
         headers = {"Retry-After": "5"} if denial.status in (429, 503) else {}
         await websocket.send_denial_response(PlainTextResponse(denial.words + "\n", denial.status, headers))
+        if upgrade is not None:
+            upgrade.denied()
     else:
         await websocket.close()
 
