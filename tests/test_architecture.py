@@ -53,7 +53,7 @@ TABLE = {
     ),
     "client": May("core.events wire wire.* errors", "websockets"),
     "client.terminal": May("client errors"),
-    "testing": May("core.* wire wire.* engine engine.memory hub errors"),
+    "testing": May("core.* wire wire.* engine engine.memory hub errors settings"),
     "cli": May("errors", "typer", inside="settings client client.terminal app"),
     "__main__": May("cli"),
     "__init__": May(EVERYTHING, inside=EVERYTHING),

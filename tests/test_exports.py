@@ -11,7 +11,7 @@ PUBLIC = {
     "parlour": (
         "Close ConnectError Disconnected Guest Parlour ParlourError Person Refusal Settings SettingsError __version__"
     ),
-    "parlour.testing": "",
+    "parlour.testing": "Client Happening Kit",
 }
 """Modules for other people's code, with the names that they promise, in the order of `sorted`."""
 

@@ -145,7 +145,7 @@ class Socket(Protocol):
         ...
 
     def ping(self) -> None:
-        """Send a ping frame; the answer shows as `Link.heard` or `Link.control`."""
+        """Send a ping frame; the answer shows as `Link.control`."""
         ...
 
     def pause_reading(self) -> None:
@@ -302,6 +302,11 @@ class Link:
         except Exception:
             self._hub.carry_out(self, self.connection.end(INTERNAL, abort=True))
 
+    def write_queue(self) -> None:
+        """Hand all that waits to the transport, which must then hold it: the connection closes."""
+        while self.queue:
+            self.write(self.queue.popleft())
+
     def put(self, batch: Batch) -> None:
         """Queue the batch behind what waits."""
         if self.queue is None:
@@ -325,8 +330,8 @@ class Link:
     @property
     def deadline(self) -> float:
         """When the hub must look at it at the latest."""
-        due = self.connection.deadline  # inf once it ended
-        return min(due, self._checked_at + _SLOW_CHECK) if self.lagging and due < inf else due
+        due = self.connection.deadline
+        return min(due, self._checked_at + _SLOW_CHECK) if self.lagging and not self.connection.ended else due
 
     def _progressed(self) -> None:
         self._progress_at = self._checked_at = self._hub.scheduler.time()
@@ -648,6 +653,7 @@ class Hub:
         if abort:
             link.socket.abort()
         else:
+            link.write_queue()
             link.socket.close(close)
         self.forget(link)
 

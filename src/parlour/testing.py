@@ -23,8 +23,8 @@ Settings are the server's own. Here a client talks faster than it may; the third
 >>> ada = kit.public("ada")
 >>> for line in ("one", "two", "three"):
 ...     ada.say(line)
->>> ada.expect("ada> one"), ada.expect("ada> two")
-(None, None)
+>>> ada.expect("ada> one")
+>>> ada.expect("ada> two")
 >>> ada.expect_nothing(for_=0.9)
 >>> ada.expect("ada> three", within=0.2)
 
@@ -40,6 +40,7 @@ A user whom the host app knows: give `identity` what the `authenticate` hook ans
 import heapq
 import json
 import random
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -50,7 +51,7 @@ from parlour.core.connection import Pace
 from parlour.core.events import Enter, Find, Member, Publish, Published, Seat
 from parlour.core.moderation import mended_name
 from parlour.engine.memory import MemoryEngine
-from parlour.errors import SLOW, TOO_BIG, Close, ConnectError, Disconnected, Refusal
+from parlour.errors import TOO_BIG, Close, ConnectError, Disconnected, Refusal
 from parlour.hub import CLOSE_LIMIT, FRAME_LIMIT, Hub, Link, frame
 from parlour.settings import Settings
 from parlour.wire import Plain
@@ -58,6 +59,7 @@ from parlour.wire import Plain
 __all__ = ["Client", "Happening", "Kit"]
 
 _CUT: Final = Close(1006, "the connection was cut")
+_NOT_UTF8: Final = Close(1007, "text that is not UTF-8")
 _TURNS_LIMIT: Final = 100_000
 _BIRTHDAY: Final = 1_700_000_000_000
 
@@ -71,7 +73,8 @@ class Happening(NamedTuple):
 
     - `connect`: the address it asked for, and `closed`: the close code, as the client saw them;
     - `line`: a line that it received;
-    - `seat` and `leave`: the room or booth, and `said`: the text, as the engine did them (`room` names where);
+    - `seat` and `leave` when the engine gave or took a seat in `room`, and `said` when it gave a message its place
+      there: the line that members get, and in `who` the name that it was said under;
     - `gone`: the server forgot the connection; `failed`: something of the server's broke, with the exception's type;
     - a fault's name (`freeze`, `drop`, ...) when the test caused it.
     """
@@ -86,8 +89,8 @@ class Happening(NamedTuple):
 class Kit:
     """One simulated server, and the clients that a test connects to it.
 
-    Time stands still but in `advance`, `run_until` and the clients' `expect...`. `within` and `for_` are seconds of that
-    time.
+    Time stands still but in `advance`, `run_until` and the clients' `expect...`; `within` and `for_` are seconds of
+    that time.
     """
 
     def __init__(self, settings: Settings | None = None, seed: int = 0) -> None:
@@ -194,7 +197,7 @@ class Kit:
             raise ConnectError(path, "sign in first")
         client = Client(self, self._label(name), name, frames, latency, buffer)
         self.clients.append(client)
-        self._note(client, "connect", path)
+        self._note(client.label, "connect", path)
         person, proved = (identity[0], mended_name(identity[1])) if identity else (None, None)
         self._connecting = client
         try:
@@ -228,8 +231,8 @@ class Kit:
             self._by_connection[connection] = self._connecting
         return self._by_connection[connection]
 
-    def _note(self, client: "Client", what: str, detail: str = "", room: str | None = None) -> None:
-        self.trace.append(Happening(self._clock.now, client.label, what, detail, room))
+    def _note(self, who: str, what: str, detail: str = "", room: str | None = None) -> None:
+        self.trace.append(Happening(self._clock.now, who, what, detail, room))
 
 
 class Client:
@@ -256,8 +259,7 @@ class Client:
         clock = kit._clock
         self._up = _Stream(clock, latency, inf)
         self._down = _Stream(clock, latency, buffer)
-        transport = _Taken if frames else _Asgi
-        self._socket: _Transport = transport(clock, self._up, self._down, kit._pace, self._note_failure)
+        self._socket = (_Taken if frames else _Asgi)(clock, self._up, self._down, kit._pace, self._note_failure)
         self._down.serve(self._read, self._was_cut, self._socket.has_room)
 
     def __repr__(self) -> str:
@@ -275,7 +277,9 @@ class Client:
         """Send one frame as it is: a text frame, or a binary one for bytes. Raises `Disconnected` like `say`."""
         if self.closed is not None:
             raise Disconnected(self.closed)
-        self._send(_frame(_TEXT, data.encode("utf-8", "surrogatepass")) if isinstance(data, str) else _frame(_BINARY, data))
+        self._send(
+            _frame(_TEXT, data.encode("utf-8", "surrogatepass")) if isinstance(data, str) else _frame(_BINARY, data)
+        )
 
     def ping(self) -> None:
         """Send a WebSocket ping; `pongs` counts the answers. Raises `Disconnected` like `say`."""
@@ -397,7 +401,7 @@ class Client:
         return f"{self.label} at {self._kit.now:g} s (seed {self._kit.seed})"
 
     def _note(self, what: str, detail: str = "") -> None:
-        self._kit._note(self, what, detail)
+        self._kit._note(self.label, what, detail)
 
     def _note_failure(self, error: Exception) -> None:
         self._note("failed", type(error).__name__)
@@ -504,7 +508,7 @@ class _NotedEngine:
     """The engine, with a note of all that it did."""
 
     def __init__(
-        self, engine: MemoryEngine, client_of: Callable[[str], Client], note: Callable[[Client, str, str, str], None]
+        self, engine: MemoryEngine, client_of: Callable[[str], Client], note: Callable[[str, str, str, str], None]
     ) -> None:
         self._engine = engine
         self._client_of = client_of
@@ -521,11 +525,17 @@ class _NotedEngine:
         client = self._client_of(connection)
         if client.room == room:
             client.room = None
-            self._note(client, "leave", "", room)
+            self._note(client.label, "leave", "", room)
         self._engine.leave(room, connection)
 
     def publish(self, publish: Publish, done: Callable[[Published | Refusal], None]) -> None:
-        self._engine.publish(publish, done)
+        def published(answer: Published | Refusal) -> None:
+            if isinstance(answer, Published):
+                name = publish.sender.name
+                self._note(name, "said", f"{name}> {publish.text}", publish.room)
+            done(answer)
+
+        self._engine.publish(publish, published)
 
     def _noting(self, member: Member, done: Callable[[Seat | Refusal], None]) -> Callable[[Seat | Refusal], None]:
         client = self._client_of(member.connection)
@@ -533,7 +543,470 @@ class _NotedEngine:
         def seated(answer: Seat | Refusal) -> None:
             if isinstance(answer, Seat):
                 client.room = answer.room
-                self._note(client, "seat", "", answer.room)
+                self._note(client.label, "seat", "", answer.room)
             done(answer)
 
         return seated
+
+
+class _Stream:
+    """One direction of a connection: bytes arrive in order, as far as the reader takes them."""
+
+    def __init__(self, clock: _Clock, latency: float, capacity: float) -> None:
+        self.latency = latency
+        self.piece: float = inf  # bytes that are taken at once
+        self.every = 0.0  # seconds between pieces
+        self.is_lost = False  # what is written vanishes
+        self.is_abandoned = False  # the reader is gone for ever
+        self._clock = clock
+        self._capacity = capacity
+        self._reads = True
+        self._pieces: deque[tuple[float, bytes | None]] = deque()  # with the time of arrival; None is the end
+        self._held = 0  # bytes written and not taken
+        self._next_at = 0.0  # when the next piece may be taken
+        self._last_at = 0.0  # when the last piece arrives
+        self._is_planned = False
+        self._take: Callable[[bytes], object]  # this and the following: set by `serve`
+        self._ended: Callable[[], object]
+        self._has_room: Callable[[], object] | None
+
+    def serve(
+        self, take: Callable[[bytes], object], ended: Callable[[], object], has_room: Callable[[], object] | None = None
+    ) -> None:
+        """`take` gets what arrives, and `ended` tells the end; `has_room` tells the writer that bytes were taken."""
+        self._take, self._ended, self._has_room = take, ended, has_room
+
+    @property
+    def reads(self) -> bool:
+        """Whether the reader takes what arrives."""
+        return self._reads
+
+    @reads.setter
+    def reads(self, reads: bool) -> None:
+        self._reads = reads
+        self._plan()
+
+    def write(self, data: bytes) -> int:
+        """Give as much to the kernel as it takes, and tell how much that is."""
+        size = len(data)
+        if self._held + size > self._capacity:
+            size = max(0, int(self._capacity) - self._held)
+            data = data[:size]
+        if size:
+            self._held += size
+            self._add(data)
+        return size
+
+    def end(self) -> None:
+        """No more bytes will come."""
+        self._add(None)
+
+    def vanish(self) -> None:
+        self.is_lost = True
+
+    def abandon(self) -> None:
+        """Nobody reads any more: what is written is refused from now on."""
+        self.is_abandoned = True
+        self.reads = False
+
+    def _add(self, data: bytes | None) -> None:
+        self._last_at = max(self._last_at, self._clock.now + self.latency)
+        self._pieces.append((self._last_at, data))
+        self._plan()
+
+    def _plan(self) -> None:
+        if self._reads and self._pieces and not self._is_planned and not self.is_lost:
+            self._is_planned = True
+            self._clock.call_at(max(self._clock.now, self._pieces[0][0], self._next_at), self._arrive)
+
+    def _arrive(self) -> None:
+        self._is_planned = False
+        taken = self._held
+        while self._reads and not self.is_lost and self._pieces:
+            at, data = self._pieces[0]
+            if max(at, self._next_at) > self._clock.now:
+                break
+            self._pieces.popleft()
+            if data is None:
+                self._ended()
+                continue
+            if len(data) > self.piece:
+                self._pieces.appendleft((at, data[int(self.piece) :]))
+                data = data[: int(self.piece)]
+            if self.every:
+                self._next_at = self._clock.now + self.every
+            self._held -= len(data)
+            self._take(data)
+        self._plan()
+        if self._held < taken and self._has_room is not None:
+            self._has_room()
+
+
+class _Frames:
+    """Reads frames (RFC 6455 5.2) from bytes. Nothing here is masked: no proxy looks on."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._at = 0
+
+    def feed(self, data: bytes) -> None:
+        self._rest = self._rest[self._at :] + data
+        self._at = 0
+
+    def next(self) -> tuple[int, bytes] | None:
+        """First byte and payload of the next whole frame, if there is one."""
+        size, head = self.announced()
+        stop = self._at + head + size
+        if not head or stop > len(self._rest):
+            return None
+        payload = self._rest[stop - size : stop]
+        first = self._rest[self._at]
+        self._at = stop
+        return first, payload
+
+    def announced(self) -> tuple[int, int]:
+        """Sizes of the next frame's payload and of its head; 0 and 0 as long as the head is not there."""
+        rest, at = self._rest, self._at
+        if len(rest) < at + 2:
+            return 0, 0
+        size = rest[at + 1]
+        wide = {126: 2, 127: 8}.get(size, 0)
+        if len(rest) < at + 2 + wide:
+            return 0, 0
+        return int.from_bytes(rest[at + 2 : at + 2 + wide]) if wide else size, 2 + wide
+
+    @property
+    def has_part(self) -> bool:
+        """Whether some bytes wait for more."""
+        return self._at < len(self._rest)
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65536:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def _close_frame(close: Close) -> bytes:
+    return _frame(_CLOSE, close.code.to_bytes(2, "big") + close.reason.encode())
+
+
+class _Transport(ABC):
+    """The server's end of a connection, as far as both kinds are alike: each is a `hub.Socket`."""
+
+    def __init__(
+        self, clock: _Clock, up: _Stream, down: _Stream, pace: Pace, failed: Callable[[Exception], object]
+    ) -> None:
+        self._clock = clock
+        self._up = up
+        self._down = down
+        self._pace = pace
+        self._failed = failed
+        self._link: Link | None = None  # set by `serve`
+        self._frames = _Frames()
+        self._reading = True
+        self._closing = False  # a close frame was sent or received
+        self._over = False  # nothing can be written any more
+        self._limit: _Planned | None = None  # cuts a connection that does not end
+        up.serve(self._read, self._peer_ended)
+
+    def serve(self, link: Link) -> None:
+        """Hand what comes to the link from now on."""
+        self._link = link
+
+    @property
+    def link(self) -> Link:
+        if self._link is None:
+            raise RuntimeError("expected a link, got none: serve() comes first")
+        return self._link
+
+    def pause_reading(self) -> None:
+        self._reading = self._up.reads = False
+
+    def resume_reading(self) -> None:
+        self._reading = True
+        self._clock.call_soon(self._resume)
+
+    def abort(self) -> None:
+        self._cut()
+
+    @abstractmethod
+    def has_room(self) -> None:
+        """The kernel can take more."""
+
+    def _read(self, data: bytes) -> None:
+        self._frames.feed(data)
+        while self._reading and not self._over and (came := self._frames.next()) is not None:
+            try:
+                self._handle(*came)
+            except Exception as error:
+                self._failed(error)
+                self.link.failed(error)
+
+    def _handle(self, first: int, payload: bytes) -> None:
+        if first == _CLOSE:
+            self._peer_closed(payload)
+        elif not self._closing:
+            self._receive(first, payload)
+
+    def _receive(self, first: int, payload: bytes) -> None:
+        if len(payload) > FRAME_LIMIT:
+            self.link.end(TOO_BIG)
+        elif first == _TEXT:
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError:
+                self.link.end(_NOT_UTF8)
+            else:
+                self.link.receive(text)
+        elif first == _BINARY:
+            self.link.receive_binary(payload)
+
+    @abstractmethod
+    def _peer_closed(self, payload: bytes) -> None:
+        """A close frame came."""
+
+    def _peer_ended(self) -> None:
+        """The peer's end is cut."""
+        self._cut()
+
+    def _resume(self) -> None:
+        if self._reading and not self._over:
+            self._read(b"")
+            self._up.reads = self._reading
+
+    def _write_refused(self) -> bool:
+        """Whether nobody can get what is written. The first bytes are answered by a reset, of which we learn."""
+        if self._down.is_abandoned and not self._over:
+            self._clock.call_at(self._clock.now + 2 * self._down.latency, self._cut)
+        return self._over or self._down.is_abandoned
+
+    def _begin_closing(self) -> None:
+        self._closing = True
+        self._limit = self._clock.call_at(self._clock.now + CLOSE_LIMIT, self._cut)
+        self._reading = True
+        self._clock.call_soon(self._resume)
+
+    def _cut(self) -> None:
+        """The connection ends here and now. What the kernel took still arrives."""
+        if self._over:
+            return
+        self._over = self._closing = True
+        self._down.end()
+        if self._limit is not None:
+            self._limit.cancel()
+        self._clock.call_soon(self._tell_lost)
+
+    def _tell_lost(self) -> None:
+        if self._link is not None:
+            self._link.lost()
+
+
+class _Taken(_Transport):
+    """A connection taken over: `send` is the `write` of asyncio's transport with its buffer limit at 0."""
+
+    frames: Final = True
+    pings: Final = True
+
+    def __init__(
+        self, clock: _Clock, up: _Stream, down: _Stream, pace: Pace, failed: Callable[[Exception], object]
+    ) -> None:
+        super().__init__(clock, up, down, pace, failed)
+        self._buffer = bytearray()
+        self._is_full = False  # the link was told
+        self._ends = False  # after the buffer is written
+
+    def send(self, data: bytes) -> None:
+        if self._write_refused():
+            return
+        if not self._buffer:
+            size = self._down.write(data)
+            if size == len(data):
+                return
+            data = data[size:]
+        self._buffer += data
+        if not self._is_full and self._link is not None:
+            self._is_full = True
+            self._link.paused()
+
+    def buffered(self) -> int:
+        return len(self._buffer)
+
+    def ping(self) -> None:
+        self.send(_frame(_PING, b""))
+
+    def close(self, close: Close) -> None:
+        if not self._closing:
+            self.send(_close_frame(close))
+            self._begin_closing()
+
+    def has_room(self) -> None:
+        if self._over:
+            return
+        if self._buffer:
+            del self._buffer[: self._down.write(bytes(self._buffer))]
+        if self._buffer:
+            return
+        if self._is_full:
+            self._is_full = False
+            self.link.drained()
+        if self._ends and not self._buffer:
+            self._cut()
+
+    def _read(self, data: bytes) -> None:
+        had_part = self._frames.has_part
+        super()._read(data)
+        if self._closing or not self._reading:
+            return
+        if self._frames.announced()[0] > FRAME_LIMIT:
+            self.link.end(TOO_BIG)
+        elif self._frames.has_part:
+            self.link.began()
+        elif had_part:
+            self.link.finished()
+
+    def _receive(self, first: int, payload: bytes) -> None:
+        super()._receive(first, payload)
+        if first in (_PING, _PONG):
+            self.link.control()
+        if first == _PING and not self._closing:
+            self.send(_frame(_PONG, payload))
+
+    def _peer_closed(self, payload: bytes) -> None:
+        if not self._closing:
+            self.link.lost()
+            self.send(_frame(_CLOSE, payload[:2]))
+            self._begin_closing()
+        self._ends = True
+        if not self._buffer:
+            self._cut()
+
+    def _cut(self) -> None:
+        self._buffer.clear()
+        super()._cut()
+
+
+class _Asgi(_Transport):
+    """A connection through a plain ASGI server: texts wait for one writer, and the server itself asks for signs of
+    life."""
+
+    frames: Final = False
+    pings: Final = False
+
+    def __init__(
+        self, clock: _Clock, up: _Stream, down: _Stream, pace: Pace, failed: Callable[[Exception], object]
+    ) -> None:
+        super().__init__(clock, up, down, pace, failed)
+        self._waiting: deque[tuple[bytes, int]] = deque()  # frames to be written, with the characters that they count
+        self._rest = b""  # of the frame that is being written
+        self._rest_counts = 0
+        self._buffered = 0
+        self._busy = False  # texts were given and the writer is not through with them
+        self._told = False  # the link knows that it is paused
+        self._is_awake = False  # the writer's turn comes
+        self._ends = False  # after all is written
+        self._ask_timer: _Planned | None = None
+        self._pong_timer: _Planned | None = None
+
+    def serve(self, link: Link) -> None:
+        super().serve(link)
+        self._ask_timer = self._clock.call_at(self._clock.now + self._pace.ping, self._ask)
+
+    def send(self, texts: Any) -> None:
+        if self._write_refused():
+            return
+        was_busy, self._busy = self._busy, True
+        for text in texts:
+            self._waiting.append((frame(text), len(text)))
+            self._buffered += len(text)
+        if was_busy and self._link is not None:
+            self._told = True
+            self._link.paused()
+        self._wake()
+
+    def buffered(self) -> int:
+        return self._buffered
+
+    def ping(self) -> None:
+        """The server does that."""
+
+    def close(self, close: Close) -> None:
+        if not self._closing:
+            self._waiting.append((_close_frame(close), 0))
+            self._begin_closing()
+            self._wake()
+
+    def has_room(self) -> None:
+        if self._rest:
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._is_awake:
+            self._is_awake = True
+            self._clock.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._is_awake = False
+        if self._over:
+            return
+        while self._rest or self._waiting:
+            if not self._rest:
+                self._rest, self._rest_counts = self._waiting.popleft()
+            self._rest = self._rest[self._down.write(self._rest) :]
+            if self._rest:
+                return
+            self._buffered -= self._rest_counts
+        self._busy = False
+        if self._told:
+            self._told = False
+            self.link.drained()
+        if self._ends:
+            self._cut()
+
+    def _write_control(self, first: int, payload: bytes) -> None:
+        """Control frames may stand between any two others."""
+        if not self._write_refused():
+            self._waiting.appendleft((_frame(first, payload), 0))
+            self._wake()
+
+    def _receive(self, first: int, payload: bytes) -> None:
+        super()._receive(first, payload)
+        if first == _PING:
+            self._write_control(_PONG, payload)
+        elif first == _PONG and self._pong_timer is not None:
+            self._pong_timer.cancel()
+            self._pong_timer = None
+
+    def _peer_closed(self, payload: bytes) -> None:
+        if self._closing:
+            self._cut()
+            return
+        self.link.lost()
+        self._waiting.clear()
+        self._waiting.append((_frame(_CLOSE, payload[:2]), 0))
+        self._ends = True
+        self._begin_closing()
+        self._wake()
+
+    def _ask(self) -> None:
+        now = self._clock.now
+        self._ask_timer = self._clock.call_at(now + self._pace.ping, self._ask)
+        self._write_control(_PING, b"")
+        if self._pong_timer is None:
+            self._pong_timer = self._clock.call_at(now + self._pace.ping_timeout, self._miss_pong)
+
+    def _miss_pong(self) -> None:
+        if self._reading:
+            self._cut()
+        else:  # the answer may have come: it is not read
+            self._pong_timer = self._clock.call_at(self._clock.now + self._pace.ping_timeout, self._miss_pong)
+
+    def _cut(self) -> None:
+        for timer in (self._ask_timer, self._pong_timer):
+            if timer is not None:
+                timer.cancel()
+        self._waiting.clear()
+        super()._cut()

@@ -285,8 +285,7 @@ class Connection:
     def _unpause(self, since: float, now: float) -> Sequence[Effect]:
         """While not read, a peer can't be asked for a pong; it may stay so for a minute in all."""
         if self._held_bytes >= HOLD_LIMIT or (self._control is not None and self._control.ready_at() > now):
-            over = self._stalled + now - since >= STALL_LIMIT
-            return self.end(RATE) if over else ()
+            return self.end(RATE) if now >= since + STALL_LIMIT - self._stalled else ()
         self._stalled += now - since
         self._resumed_at = now
         self._paused_at = None

@@ -20,8 +20,12 @@ MARKS_LIMIT: Final = 2
 """Combining marks in a row: enough for Vietnamese or Hebrew, too few to draw over the neighbouring lines."""
 
 _JOINERS = frozenset("\u200c\u200d")
-_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols by category, but drawn as nothing at all."""
+
+_ARROWS = re.compile(rf"(?:>+[\s{_FILLERS}])+")
+_NOTICE = re.compile(rf"\A(?:![\s{_FILLERS}]+)+")
+"""What looks like the `> ` behind a name or the `! ` before a notice, whichever blank stands for the space."""
 
 _REFUSED = {
     "Cc": "control characters",
@@ -47,15 +51,15 @@ class Budget:
 
     def __init__(self, rate: float, burst: int) -> None:
         self._interval = 1.0 / rate
-        self._slack = (burst - 1) * self._interval
+        # The microsecond lets one who keeps exactly to the rate pass, though sums of times are rounded.
+        self._slack = (burst - 1) * self._interval + 1e-6
         self._used = float("-inf")  # the time up to which all that was taken is paid for
 
     def take(self, now: float) -> bool:
         """Take one unit, if there is one. `now` is in seconds and never goes back."""
-        used = max(self._used, now)
-        if used - now > self._slack + 1e-9:
+        if now < self.ready_at():
             return False
-        self._used = used + self._interval
+        self._used = max(self._used, now) + self._interval
         return True
 
     def is_full(self, now: float) -> bool:
@@ -85,9 +89,9 @@ def _name_problem(name: str) -> str | None:
         return "the name is empty; give at least one character"
     if len(name) > NAME_LIMIT:
         return f"the name is longer than {NAME_LIMIT} characters; shorten it"
-    if "> " in name:
+    if _ARROWS.search(name):
         return 'the name must not contain "> "; leave that out'
-    if name.startswith("! "):
+    if _NOTICE.match(name):
         return 'the name must not begin with "! "; leave that out'
     marks = 0
     visible = False
@@ -95,7 +99,10 @@ def _name_problem(name: str) -> str | None:
         category = unicodedata.category(character)
         if category in _REFUSED and not _joins_a_word(name, at):
             return f"the name contains {_REFUSED[category]}; leave them out"
-        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if category in ("Mn", "Me"):
+            marks += 1
+        elif character not in _JOINERS:
+            marks = 0
         if marks > MARKS_LIMIT:
             return f"the name has more than {MARKS_LIMIT} combining marks in a row; leave some out"
         visible = visible or (category[0] in "LNPS" and character not in _FILLERS)
@@ -111,10 +118,11 @@ def _joins_a_word(name: str, at: int) -> bool:
 
 def mended_name(name: str) -> str:
     """A name that the host app proved, without what the rules refuse: its owner can't choose another one here."""
+    accepted = checked_name(name)
+    if isinstance(accepted, str):
+        return accepted
     kept = "".join(character for character in name if unicodedata.category(character) not in _REFUSED)
-    while "> " in kept:
-        kept = kept.replace("> ", " ")
-    kept = kept.strip()[:NAME_LIMIT].removeprefix("!").strip()
+    kept = _NOTICE.sub("", _ARROWS.sub(" ", kept).strip())[:NAME_LIMIT].strip()
     return "someone" if isinstance(checked_name(kept), Refusal) else kept
 
 

@@ -39,9 +39,9 @@ class MemoryEngine:
     def find(self, member: Member, done: Callable[[Seat | Refusal], None]) -> None:
         paired = self._pairing.find(member)
         if paired.displaced is not None:
-            booth, member = paired.displaced
-            self._handler.displaced(member)
-            self._vacate(booth, member.connection)
+            booth, old = paired.displaced
+            self._handler.displaced(old)
+            self._vacate(booth, old.connection)
         self._seat(paired.booth, member, done)
 
     def leave(self, room: str, connection: str) -> None:

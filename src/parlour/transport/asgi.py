@@ -8,7 +8,9 @@ of its own). Every call then crosses over by `call_soon_threadsafe`, which keeps
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -37,9 +39,11 @@ class AsgiConnection:
         self._hub_loop = hub_loop
         self._cut = cut
         self._loop = asyncio.get_running_loop()
-        self._link: Link | None = None
+        self._link: Link | None = None  # set on the hub's loop
         self._texts: deque[str] = deque()
-        self._buffered = 0
+        # Two counters, for each is changed by one thread only.
+        self._given = 0  # characters that the hub sent
+        self._written = 0  # and those of them that the server took
         self._busy = False  # texts were given and the writer is not through with them
         self._told = False  # the link knows that it is paused
         self._closing: Close | None = None
@@ -54,37 +58,43 @@ class AsgiConnection:
         The seat comes first: one who knows that a client was accepted knows that it is seated. What the room says
         meanwhile waits in the queue.
         """
-        self._link = link = await self._on_hub(lambda: connect(self))
-        tasks: list[asyncio.Task[object]] = []
         try:
-            await self._websocket.accept(subprotocol)
-            reader = asyncio.create_task(self._read(link))
-            writer = asyncio.create_task(self._write(link))
-            tasks = [reader, writer, asyncio.create_task(self._over.wait())]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if writer.done() and not self._over.is_set():  # closed by us: the client's answer ends the reader
-                await asyncio.wait(tasks[::2], return_when=asyncio.FIRST_COMPLETED)
-        except _GONE:
-            pass
+            await self._on_hub(lambda: self._take_seat(connect))
+            with suppress(*_GONE):
+                await self._serve(subprotocol)
         finally:
-            for task in tasks:
-                task.cancel()
             # Not awaited: the server or a test may have cancelled this task, and the seat must be freed all the same.
-            self._post(self._hub_loop, link.lost)
+            self._post(self._hub_loop, self._give_up_seat)
+            if self._cut is not None:
+                # The server closes as well, but would wait for ever for a peer that reads nothing.
+                self._loop.call_later(CLOSE_LIMIT, self._cut)
+
+    async def _serve(self, subprotocol: str | None) -> None:
+        await self._websocket.accept(subprotocol)
+        reader = asyncio.create_task(self._read())
+        writer = asyncio.create_task(self._write())
+        over = asyncio.create_task(self._over.wait())
+        try:
+            await asyncio.wait((reader, writer, over), return_when=asyncio.FIRST_COMPLETED)
+            if writer.done() and not self._over.is_set():  # closed by us: the client's answer ends the reader
+                await asyncio.wait((reader, over), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reader, writer, over):
+                task.cancel()
 
     # What the hub calls, on its own loop
 
     def send(self, texts: Sequence[str]) -> None:
         was_busy, self._busy = self._busy, True
+        self._given += sum(map(len, texts))
         self._texts.extend(texts)
-        self._buffered += sum(map(len, texts))
         if was_busy and self._link is not None:
             self._told = True
             self._link.paused()
         self._post(self._loop, self._wake.set)
 
     def buffered(self) -> int:
-        return self._buffered
+        return self._given - self._written
 
     def ping(self) -> None:
         """ASGI has no pings: the server sends its own."""
@@ -103,9 +113,34 @@ class AsgiConnection:
     def abort(self) -> None:
         self._post(self._loop, self._give_up)
 
+    def _take_seat(self, connect: Callable[["AsgiConnection"], Link]) -> None:
+        self._link = connect(self)
+
+    def _give_up_seat(self) -> None:
+        if self._link is not None:
+            self._link.lost()
+
+    def _drained(self) -> None:
+        if self._link is not None:
+            self._link.drained()
+
+    def _receive(self, text: str | None, data: bytes | None) -> None:
+        link = self._link
+        if link is None:
+            raise RuntimeError("expected a link, got none: the seat comes first")
+        try:
+            if _size(text or data or "") > FRAME_LIMIT:
+                link.end(TOO_BIG)
+            elif text is not None:
+                link.receive(text)
+            elif data is not None:
+                link.receive_binary(data)
+        except Exception as error:
+            link.failed(error)
+
     # On the connection's loop
 
-    async def _read(self, link: Link) -> None:
+    async def _read(self) -> None:
         while True:
             await self._readable.wait()
             try:
@@ -115,9 +150,9 @@ class AsgiConnection:
             if message["type"] == "websocket.disconnect":
                 return
             # Waits for the hub where it lives on another loop: so a flood can't pile up between the two.
-            await self._on_hub(lambda: _receive(link, message.get("text"), message.get("bytes")))  # noqa: B023
+            await self._on_hub(partial(self._receive, message.get("text"), message.get("bytes")))
 
-    async def _write(self, link: Link) -> None:
+    async def _write(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -125,7 +160,7 @@ class AsgiConnection:
                 while self._texts:
                     text = self._texts.popleft()
                     await self._websocket.send({"type": "websocket.send", "text": text})
-                    self._buffered -= len(text)
+                    self._written += len(text)
                 if self._closing is not None:
                     await self._websocket.close(self._closing.code, self._closing.reason)
                     return
@@ -133,7 +168,7 @@ class AsgiConnection:
             # The hub sets `_told` before it wakes this task again, so that no pause is forgotten.
             if self._told:
                 self._told = False
-                self._post(self._hub_loop, link.drained)
+                self._post(self._hub_loop, self._drained)
 
     def _give_up(self) -> None:
         self._over.set()
@@ -154,19 +189,24 @@ class AsgiConnection:
         if self._hub_loop is self._loop:
             return call()
 
-        async def cross() -> _T:
-            return call()
+        answer: Future[_T] = Future()
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(cross(), self._hub_loop))
+        def cross() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return
+            try:
+                answer.set_result(call())
+            except Exception as error:
+                answer.set_exception(error)
+
+        self._hub_loop.call_soon_threadsafe(cross)
+        return await asyncio.wrap_future(answer)
 
 
-def _receive(link: Link, text: str | None, data: bytes | None) -> None:
-    try:
-        if len(text or data or "") > FRAME_LIMIT:
-            link.end(TOO_BIG)
-        elif text is not None:
-            link.receive(text)
-        elif data is not None:
-            link.receive_binary(data)
-    except Exception as error:
-        link.failed(error)
+def _size(payload: str | bytes) -> int:
+    """Bytes on the wire."""
+    return (
+        len(payload.encode(errors="surrogatepass"))
+        if isinstance(payload, str) and not payload.isascii()
+        else len(payload)
+    )

@@ -150,8 +150,9 @@ class Endpoints:
                 await websocket.close(VERSION.code, VERSION.reason)
                 return
             connect = self._connector(websocket, upgrade, hub, wire, place, identity, visit)
-            if upgrade is not None and self._takeover and asyncio.get_running_loop() is hub_loop:
+            if upgrade is not None:
                 upgrade.decline_deflate()
+            if upgrade is not None and self._takeover and asyncio.get_running_loop() is hub_loop:
                 await websocket.accept(subprotocol)
                 upgrade.take(connect, hub.drain)
             else:

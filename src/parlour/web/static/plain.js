@@ -5,18 +5,18 @@ export const TEXT_LIMIT = 10_000;
 
 const CONNECT_MS = 10_000;
 const LONGEST_WAIT_MS = 30_000;
-/** A connection that lasts this long starts the waits anew. */
+/** Open for so long: the waits begin anew. */
 const CALM_MS = 10_000;
 
-/** Codes of notices that mean: one of your lines was not said. */
-const REFUSALS = /^(bad_|too_large|forbidden|required|muted|banned|held|locked|rate_|unavailable|internal)/;
+/** Codes of notices that mean: a line was not said. */
+const REFUSALS = /^(bad_|too_|rate_|forbidden|required|muted|banned|held|locked|unavailable|internal)/;
 
 /**
- * Not wanted; for the first time; there; coming back by itself; told by the server not to come back.
+ * `lost` comes back by itself; `ended` does not, by the server's will.
  * @typedef {"idle" | "connecting" | "open" | "lost" | "ended"} State
  *
  * @typedef {object} Handlers
- * @property {(why: string) => void} changed  the state; `why`: the server's reason, if it ended
+ * @property {(why: string) => void} changed  the state; `why` it ended
  * @property {(name: string, text: string) => void} said  by anyone in the room, oneself included
  * @property {(words: string, refused: boolean) => void} noticed  for us alone; `refused`: a line was not said
  */
@@ -29,11 +29,6 @@ export function cleanText(text) {
 /** The name without what would break a line; the server has finer rules. @param {string} name */
 export function cleanName(name) {
   return cleanText(name).replace(/> +/g, ">").trim().replace(/^(! +)+/, "");
-}
-
-/** Whether to connect again after this close code. @param {number} code */
-function comesBack(code) {
-  return !(code >= 4500 && code <= 4999) && ![1002, 1003, 1007, 1009].includes(code);
 }
 
 /** One seat in one room, for as long as it is wanted. */
@@ -49,9 +44,9 @@ export class Wire {
   #timer = 0;
   #tries = 0;
 
-  /** @param {string} url @param {Handlers} on */
+  /** @param {URL} url  of the seat, by http(s) @param {Handlers} on */
   constructor(url, on) {
-    this.#url = url;
+    this.#url = url.href.replace("http", "ws");
     this.#on = on;
   }
 
@@ -75,7 +70,7 @@ export class Wire {
     if (this.state === "open") this.#closed(1006, "");
   }
 
-  /** False: not connected, nothing was sent. @param {string} username @param {string} message */
+  /** False: not connected. @param {string} username @param {string} message */
   say(username, message) {
     if (this.state !== "open") return false;
     this.#socket.send(JSON.stringify({ username, message }));
@@ -102,17 +97,17 @@ export class Wire {
   /** @param {string} frame */
   #received(frame) {
     this.heardAt = Date.now();
-    const [, code, words] = /^! (\w+): ([^]*)/.exec(frame) ?? [];
+    const notice = /^! (?:(\w+): )?([^]*)/.exec(frame);
     const end = frame.indexOf("> ");
-    if (code) this.#on.noticed(words, REFUSALS.test(code));
-    else if (end < 1 || frame.startsWith("! ")) this.#on.noticed(frame, false);
-    else this.#on.said(frame.slice(0, end), frame.slice(end + 2));
+    if (notice) this.#on.noticed(notice[2], REFUSALS.test(notice[1]));
+    else if (end > 0) this.#on.said(frame.slice(0, end), frame.slice(end + 2));
   }
 
   /** @param {number} code @param {string} reason */
   #closed(code, reason) {
     this.#drop();
-    if (!comesBack(code)) return this.#become("ended", `${reason || "no reason given"} (${code})`);
+    const final = (code >= 4500 && code <= 4999) || [1002, 1003, 1007, 1009].includes(code);
+    if (final) return this.#become("ended", `${reason || "no reason given"} (${code})`);
     this.#become("lost");
     // At random: a restarted server must not meet everybody at once.
     const wait = Math.random() * Math.min(LONGEST_WAIT_MS, 1000 * 2 ** this.#tries++);

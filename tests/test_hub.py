@@ -1,0 +1,1046 @@
+"""The hub's promises, in virtual time, for connections that were taken over (`frames`) and for plain ASGI ones.
+
+`kit` tests look from outside, through the simulated network; `desk` tests hold the hub's other ends in their hands.
+"""
+
+import asyncio
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from itertools import count
+from math import inf
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+from parlour import Person, Settings
+from parlour.core.connection import Pace
+from parlour.core.events import Enter, Find, Member, Publish, Published, Seat
+from parlour.engine import Engine, Handler
+from parlour.engine.memory import MemoryEngine
+from parlour.errors import Close, Refusal
+from parlour.hub import BACKLOG_LIMIT, Batch, Hub, Link, frame
+from parlour.testing import Client, Kit
+from parlour.transport.uvicorn import TakenConnection
+from parlour.wire import Plain
+
+PING, TIMEOUT = 20.0, 10.0
+KINDS = pytest.mark.parametrize("frames", [True, False], ids=["frames", "texts"])
+
+
+def line(text: str, name: str = "ada") -> str:
+    return f'{{"username": "{name}", "message": "{text}"}}'
+
+
+class Wall:
+    """A socket that writes down what the hub does to it. It can be stuck, or broken."""
+
+    pings = True
+
+    def __init__(self, frames: bool) -> None:
+        self.frames = frames
+        self.link: Link | None = None
+        self.acts: list[str] = []  # what the hub did, in order: lines, "close 4000", "abort", ...
+        self.sent: list[Any] = []  # what `send` was given
+        self.is_stuck = False
+        self.is_broken = False
+        self.waiting = 0
+
+    def send(self, data: Any) -> None:
+        if self.is_broken:
+            raise RuntimeError("the transport is closed")
+        self.sent.append(data)
+        self.acts += texts_of(data) if self.frames else data
+        if self.is_stuck:
+            self.waiting += len(data) if self.frames else sum(map(len, data))
+            assert self.link is not None
+            self.link.paused()
+
+    def drain(self) -> None:
+        self.is_stuck = False
+        self.waiting = 0
+        assert self.link is not None
+        self.link.drained()
+
+    def buffered(self) -> int:
+        return self.waiting
+
+    def ping(self) -> None:
+        self.acts.append("ping")
+
+    def pause_reading(self) -> None:
+        self.acts.append("pause")
+
+    def resume_reading(self) -> None:
+        self.acts.append("resume")
+
+    def close(self, close: Close) -> None:
+        self.acts.append(f"close {close.code}")
+
+    def abort(self) -> None:
+        self.acts.append("abort")
+
+
+def texts_of(frames: bytes) -> list[str]:
+    """The payloads of small text frames."""
+    texts = []
+    while frames:
+        assert frames[0] == 0x81
+        size, start = frames[1], 2
+        if size == 126:
+            size, start = int.from_bytes(frames[2:4]), 4
+        texts.append(frames[start : start + size].decode())
+        frames = frames[start + size :]
+    return texts
+
+
+class LateEngine:
+    """Answers when it is told to: as one does that asks over the network."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.counts = engine.counts
+        self._later: list[Callable[[], None]] = []
+
+    def answer(self) -> None:
+        later, self._later = self._later, []
+        for call in later:
+            call()
+
+    def join(self, room: str, member: Member, done: Callable[[Seat | Refusal], None]) -> None:
+        self._later.append(lambda: self._engine.join(room, member, done))
+
+    def find(self, member: Member, done: Callable[[Seat | Refusal], None]) -> None:
+        self._later.append(lambda: self._engine.find(member, done))
+
+    def leave(self, room: str, connection: str) -> None:
+        self._later.append(lambda: self._engine.leave(room, connection))
+
+    def publish(self, publish: Publish, done: Callable[[Published | Refusal], None]) -> None:
+        self._later.append(lambda: self._engine.publish(publish, done))
+
+
+class Desk:
+    """A hub on the clock of a kit, with walls for sockets."""
+
+    def __init__(self, wrap: Callable[[Engine], Engine] = lambda engine: engine) -> None:
+        self._kit = Kit()
+        ids = count(1)
+        self.clock = self._kit.hub.scheduler
+        self.wire = Plain()
+        self.gone: list[str] = []
+
+        def engine(handler: Handler) -> Engine:
+            memory = MemoryEngine(handler, choose=lambda n: 0, new_id=lambda: f"r{next(ids)}", utc_ms=lambda: 0)
+            return wrap(memory)
+
+        self.hub = Hub(self.clock, engine, lambda: f"c{next(ids)}")
+
+    def connect(self, wall: Wall, place: Enter | Find | None = None, rate: float | None = None) -> Link:
+        pace = Pace(rate=rate, burst=1, ping=PING, ping_timeout=TIMEOUT)
+        wall.link = self.hub.connect(
+            wall, self.wire, place or Enter("public"), pace, gone=lambda: self.gone.append("gone")
+        )
+        return wall.link
+
+    def turn(self) -> None:
+        self._kit.advance(0)
+
+    def wait(self, seconds: float) -> None:
+        self._kit.advance(seconds)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+# Frames
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536])
+def test_a_frame_says_its_length(size: int) -> None:
+    """RFC 6455 5.2: 7, 16 or 64 bits of length, in the fewest bytes."""
+    made = frame("x" * size)
+    head = {0: 2, 126: 4, 65_536: 10}[max(limit for limit in (0, 126, 65_536) if limit <= size)]
+    assert made[0] == 0x81
+    assert len(made) == head + size
+    assert (made[1] if head == 2 else int.from_bytes(made[2:head])) == size
+
+
+def test_a_batch_makes_its_frames_once() -> None:
+    batch = Batch(["a", "é"])
+    assert batch.frames == b"\x81\x01a\x81\x02\xc3\xa9"
+    assert batch.frames is batch.frames
+
+
+# The end of a turn
+
+
+@KINDS
+def test_what_one_turn_brings_is_written_at_once(desk: Desk, frames: bool) -> None:
+    """One `send` for each member, with the very same object: made once, however many members there are."""
+    walls = [Wall(frames) for _ in range(3)]
+    links = [desk.connect(wall) for wall in walls]
+    for link, text in zip(links, ("one", "two", "three"), strict=True):
+        link.receive(line(text))
+    assert [wall.sent for wall in walls] == [[], [], []]
+    desk.turn()
+    assert [wall.acts for wall in walls] == [["ada> one", "ada> two", "ada> three"]] * 3
+    assert [len(wall.sent) for wall in walls] == [1, 1, 1]
+    assert all(wall.sent[0] is walls[0].sent[0] for wall in walls)
+    assert (desk.hub.messages, desk.hub.deliveries) == (3, 9)
+
+
+def test_both_kinds_share_a_room(desk: Desk) -> None:
+    taken, plain = Wall(True), Wall(False)
+    desk.connect(taken).receive(line("one"))
+    desk.connect(plain).receive(line("two"))
+    desk.turn()
+    assert (taken.acts, plain.acts) == (["ada> one", "ada> two"], ["ada> two"])
+
+
+@KINDS
+def test_an_answer_never_overtakes_an_event(desk: Desk, frames: bool) -> None:
+    """Rooms first, then what is for one alone, whatever came first in the turn."""
+    ada, bo = Wall(frames), Wall(frames)
+    link = desk.connect(ada)
+    desk.connect(bo)
+    link.receive("not JSON")
+    link.receive(line("hello"))
+    desk.turn()
+    assert [act[:10] for act in ada.acts] == ["ada> hello", "! bad_fram"]
+    assert bo.acts == ["ada> hello"]
+
+
+# Barriers
+
+
+@KINDS
+@pytest.mark.parametrize("place", [Enter("public"), Find()], ids=["public", "booth"])
+def test_a_newcomer_hears_nothing_said_before_it_came(desk: Desk, frames: bool, place: Enter | Find) -> None:
+    ada, bo = Wall(frames), Wall(frames)
+    link = desk.connect(ada, place)
+    link.receive(line("before"))
+    desk.connect(bo, place)
+    link.receive(line("after"))
+    desk.turn()
+    assert (ada.acts, bo.acts) == (["ada> before", "ada> after"], ["ada> after"])
+
+
+@KINDS
+@pytest.mark.parametrize("place", [Enter("public"), Find()], ids=["public", "booth"])
+def test_who_is_closed_heard_all_that_was_said_until_then(desk: Desk, frames: bool, place: Enter | Find) -> None:
+    ada, bo = Wall(frames), Wall(frames)
+    ada_link, bo_link = desk.connect(ada, place), desk.connect(bo, place)
+    ada_link.receive(line("before"))
+    bo_link.receive("not JSON")
+    bo_link.end(Close(4506))
+    ada_link.receive(line("after"))
+    desk.turn()
+    assert [act[:11] for act in bo.acts] == ["ada> before", "! bad_frame", "close 4506"]
+    assert ada.acts == ["ada> before", "ada> after"]
+
+
+@KINDS
+@pytest.mark.parametrize("place", [Enter("public"), Find()], ids=["public", "booth"])
+def test_last_words_are_heard(desk: Desk, frames: bool, place: Enter | Find) -> None:
+    """Who speaks and is lost in the same turn was heard by the others."""
+    ada, bo = Wall(frames), Wall(frames)
+    link = desk.connect(ada, place)
+    desk.connect(bo, place)
+    link.receive(line("farewell"))
+    link.lost()
+    desk.turn()
+    assert bo.acts == ["ada> farewell"]
+
+
+@KINDS
+def test_who_follows_into_a_booth_hears_nothing_of_it(desk: Desk, frames: bool) -> None:
+    """One leaves and another takes the seat, all in the turn in which something was said."""
+    ada, bo, cy = Wall(frames), Wall(frames), Wall(frames)
+    ada_link, bo_link = desk.connect(ada, Find()), desk.connect(bo, Find())
+    ada_link.receive(line("for bo"))
+    bo_link.lost()
+    desk.connect(cy, Find())
+    ada_link.receive(line("for cy"))
+    desk.turn()
+    assert (bo.acts, cy.acts) == (["ada> for bo"], ["ada> for cy"])
+
+
+@KINDS
+def test_ten_errors_are_answered_before_the_close(desk: Desk, frames: bool) -> None:
+    ada = Wall(frames)
+    link = desk.connect(ada)
+    for _ in range(12):
+        link.receive("not JSON")
+    desk.turn()
+    assert [act[:11] for act in ada.acts] == ["! bad_frame"] * 10 + ["close 4510"]
+    assert (len(desk.hub), desk.gone) == (0, ["gone"])
+
+
+@KINDS
+def test_a_lagging_client_is_closed_after_all_that_waits(desk: Desk, frames: bool) -> None:
+    """It reads slowly, but it reads: what was said until its end comes before the close frame."""
+    ada, bo = Wall(frames), Wall(frames)
+    link = desk.connect(ada)
+    bo_link = desk.connect(bo)
+    bo.is_stuck = True
+    for text in ("one", "two", "three"):
+        link.receive(line(text))
+        desk.turn()
+    bo_link.end(Close(4506))
+    assert bo.acts == ["ada> one", "ada> two", "ada> three", "close 4506"]
+
+
+# Lagging members
+
+
+def fan_out(hub: Hub, room: str = "public") -> tuple[int, int]:
+    """Members in the fan-out lists of a room, and members outside of them."""
+    audiences = hub._rooms[room].values()
+    return sum(len(audience._sends) for audience in audiences), sum(len(audience._lagging) for audience in audiences)
+
+
+@KINDS
+def test_a_lagging_member_leaves_the_fan_out_and_comes_back(desk: Desk, frames: bool) -> None:
+    """Its queue keeps the order, of rooms and its own, and the others hear at once."""
+    ada, bo = Wall(frames), Wall(frames)
+    link, bo_link = desk.connect(ada), desk.connect(bo)
+    bo.is_stuck = True
+    link.receive(line("one"))
+    desk.turn()
+    assert fan_out(desk.hub) == (1, 1)
+    link.receive(line("two"))
+    bo_link.receive("not JSON")
+    desk.turn()
+    link.receive(line("three"))
+    desk.turn()
+    assert ada.acts == ["ada> one", "ada> two", "ada> three"]
+    assert bo.acts == ["ada> one"]
+    bo.drain()
+    assert [act[:11] for act in bo.acts] == ["ada> one", "ada> two", "! bad_frame", "ada> three"]
+    assert fan_out(desk.hub) == (2, 0)
+    link.receive(line("four"))
+    desk.turn()
+    assert bo.acts[-1] == "ada> four"
+
+
+@KINDS
+def test_a_member_that_drains_in_part_keeps_the_order(desk: Desk, frames: bool) -> None:
+    """Stuck again at the first of what waited: the rest waits on, and what is said meanwhile behind it."""
+    ada, bo = Wall(frames), Wall(frames)
+    link = desk.connect(ada)
+    bo_link = desk.connect(bo)
+    bo.is_stuck = True
+    for text in ("one", "two", "three"):
+        link.receive(line(text))
+        desk.turn()
+    bo_link.drained()  # takes "two", and is stuck again
+    assert bo.acts == ["ada> one", "ada> two"]
+    link.receive(line("four"))
+    desk.turn()
+    assert fan_out(desk.hub) == (1, 1)
+    bo.drain()
+    assert bo.acts == ["ada> one", "ada> two", "ada> three", "ada> four"]
+    assert fan_out(desk.hub) == (2, 0)
+
+
+@KINDS
+def test_many_fall_behind_in_one_turn_and_nobody_is_skipped(desk: Desk, frames: bool) -> None:
+    """The lists stay as they are while they are walked."""
+    walls = [Wall(frames) for _ in range(40)]
+    links = [desk.connect(wall) for wall in walls]
+    stuck = walls[::3] + walls[-2:]
+    for wall in stuck:
+        wall.is_stuck = True
+    links[1].receive(line("one"))
+    desk.turn()
+    links[1].receive(line("two"))
+    desk.turn()
+    for wall in walls:
+        assert wall.acts == (["ada> one"] if wall in stuck else ["ada> one", "ada> two"])
+    for wall in stuck:
+        wall.drain()
+    assert [wall.acts for wall in walls] == [["ada> one", "ada> two"]] * 40
+
+
+@KINDS
+def test_a_stalled_reader_gets_everything_in_order_afterwards(frames: bool) -> None:
+    kit = Kit()
+    ada, bo = kit.public("ada", frames=frames), kit.public("bo", frames=frames, buffer=50)
+    bo.stall()
+    said = [f"line {number}" for number in range(40)]
+    for text in said:
+        ada.say(text)
+        kit.advance(0.1)
+    assert fan_out(kit.hub) == (1, 1)
+    assert ada.lines == [f"ada> {text}" for text in said]
+    bo.unstall()
+    kit.run_until(lambda: len(bo.lines) == 40, within=1)
+    assert bo.lines == ada.lines
+    assert fan_out(kit.hub) == (2, 0)
+
+
+@KINDS
+def test_who_joins_while_it_lags_is_no_exception(desk: Desk, frames: bool) -> None:
+    """A socket that is stuck before its seat: what the room says is queued from the start."""
+    late = LateEngine(desk.hub.engine)
+    desk.hub.engine = late
+    ada, bo = Wall(frames), Wall(frames)
+    link = desk.connect(ada)
+    late.answer()
+    bo_link = desk.connect(bo)
+    bo.is_stuck = True
+    bo_link.paused()
+    late.answer()
+    link.receive(line("one"))
+    late.answer()
+    desk.turn()
+    assert (ada.acts, bo.acts) == (["ada> one"], [])
+    bo.drain()
+    assert bo.acts == ["ada> one"]
+
+
+# The slow rule
+
+
+@KINDS
+def test_five_seconds_without_a_byte_are_the_end(frames: bool) -> None:
+    """The stuck one is aborted; the others get everything, without a pause."""
+    kit = Kit()
+    ada, bo = kit.public("ada", frames=frames), kit.public("bo", frames=frames)
+    cy = kit.public("cy", frames=frames, buffer=100)
+    cy.stall()
+    for number in range(200):
+        ada.say(f"{number:3} {'x' * 96}")
+        kit.advance(0.05)
+        if kit.now < 5:
+            assert cy.is_connected
+    assert not cy.is_connected
+    gone = next(happening.at for happening in kit.trace if (happening.who, happening.what) == ("cy", "gone"))
+    assert 5 <= gone <= 5.6
+    assert len(bo.lines) == 200
+    assert bo.lines == ada.lines
+
+
+@pytest.mark.parametrize(("frames", "piece", "every"), [(True, 1, 4.0), (False, 27, 4.0)], ids=["frames", "texts"])
+def test_a_reader_that_takes_a_little_is_kept(frames: bool, piece: int, every: float) -> None:
+    """Slow is not stuck: a byte now and then, and less than 256 KiB behind. A plain ASGI server does not show bytes:
+    there it must be a whole line."""
+    kit = Kit(Settings(ping=3600))
+    ada, bo = kit.public("ada", frames=frames), kit.public("bo", frames=frames, buffer=27)
+    bo.trickle(piece, every)
+    for number in range(20):
+        ada.say(f"{number:20}")
+        kit.advance(0.1)
+    assert fan_out(kit.hub) == (1, 1)
+    kit.run_until(lambda: len(bo.lines) == 20, within=3000)
+    assert kit.now > 60
+    assert bo.lines == ada.lines
+
+
+@KINDS
+def test_more_than_256_kib_waiting_is_the_end(frames: bool) -> None:
+    kit = Kit()
+    ada, bo = kit.public("ada", frames=frames), kit.public("bo", frames=frames, buffer=100)
+    bo.stall()
+    size = 8192
+    for _ in range(BACKLOG_LIMIT // size - 2):
+        ada.say("x" * size)
+        kit.advance(0)
+    assert len(kit.hub) == 2
+    for _ in range(3):
+        ada.say("x" * size)
+        kit.advance(0)
+    assert not bo.is_connected
+    assert kit.now == 0
+    assert len(ada.lines) == BACKLOG_LIMIT // size + 1
+
+
+@KINDS
+def test_less_than_256_kib_waiting_is_delivered(frames: bool) -> None:
+    kit = Kit()
+    ada, bo = kit.public("ada", frames=frames), kit.public("bo", frames=frames, buffer=100)
+    bo.stall()
+    for _ in range(30):
+        ada.say("x" * 8000)
+        kit.advance(0.1)
+    bo.unstall()
+    kit.run_until(lambda: len(bo.lines) == 30, within=1)
+    assert bo.lines == ada.lines
+
+
+# A transport that raises
+
+
+@KINDS
+def test_a_broken_transport_harms_nobody(desk: Desk, frames: bool) -> None:
+    """Wherever it stands in the list: the others get the line, and its seat is freed."""
+    walls = [Wall(frames) for _ in range(7)]
+    links = [desk.connect(wall) for wall in walls]
+    broken = [walls[place] for place in (0, 3, 4, 6)]
+    for wall in broken:
+        wall.is_broken = True
+    links[1].receive(line("one"))
+    desk.turn()
+    links[1].receive(line("two"))
+    desk.turn()
+    for wall in walls:
+        assert wall.acts == (["abort"] if wall in broken else ["ada> one", "ada> two"])
+    assert (len(desk.hub), fan_out(desk.hub)) == (3, (3, 0))
+
+
+@KINDS
+def test_a_transport_that_breaks_on_an_answer(desk: Desk, frames: bool) -> None:
+    ada, bo = Wall(frames), Wall(frames)
+    desk.connect(ada)
+    bo_link = desk.connect(bo)
+    bo.is_broken = True
+    bo_link.receive("not JSON")
+    desk.turn()
+    assert bo.acts == ["abort"]
+    assert len(desk.hub) == 1
+
+
+@KINDS
+def test_a_transport_that_breaks_while_it_drains(desk: Desk, frames: bool) -> None:
+    ada, bo = Wall(frames), Wall(frames)
+    link = desk.connect(ada)
+    desk.connect(bo)
+    bo.is_stuck = True
+    for text in ("one", "two", "three"):
+        link.receive(line(text))
+        desk.turn()
+    bo.is_broken = True
+    bo.drain()
+    assert bo.acts == ["ada> one", "abort"]
+    assert fan_out(desk.hub) == (1, 0)
+
+
+@KINDS
+def test_the_last_member_breaks_as_another_comes(desk: Desk, frames: bool) -> None:
+    """The newcomer's flush lets go of the last member, and with it of the room: the newcomer's room is a new one."""
+    ada, bo = Wall(frames), Wall(frames)
+    ada.is_broken = True
+    desk.connect(ada).receive(line("one"))
+    link = desk.connect(bo)
+    link.receive(line("two"))
+    desk.turn()
+    assert (ada.acts, bo.acts) == (["abort"], ["ada> two"])
+    link.lost()
+    assert len(desk.hub) == 0
+
+
+@KINDS
+def test_breaking_in_one_room_and_falling_behind_in_the_next(desk: Desk, frames: bool) -> None:
+    """Both in one flush: the second room's list stays as it is while it is walked."""
+    broken, partner = Wall(frames), Wall(frames)
+    links = [desk.connect(broken, Find()), desk.connect(partner, Find())]
+    walls = [Wall(frames) for _ in range(5)]
+    members = [desk.connect(wall) for wall in walls]
+    broken.is_broken = True
+    walls[0].is_stuck = walls[1].is_stuck = True
+    links[1].receive(line("in the booth"))
+    members[4].receive(line("in public"))
+    desk.turn()
+    assert broken.acts == ["abort"]
+    assert partner.acts == ["ada> in the booth"]
+    assert [wall.acts for wall in walls] == [["ada> in public"]] * 5
+    assert fan_out(desk.hub) == (3, 2)
+
+
+def test_one_kind_breaks_as_the_other_flushes(desk: Desk) -> None:
+    """Letting go of the only member of a kind, in a barrier of the same room."""
+    ada, bo, cy = Wall(True), Wall(False), Wall(True)
+    link = desk.connect(ada)
+    desk.connect(bo)
+    bo.is_broken = True
+    link.receive(line("one"))
+    desk.connect(cy)
+    link.receive(line("two"))
+    desk.turn()
+    assert (ada.acts, bo.acts, cy.acts) == (["ada> one", "ada> two"], ["abort"], ["ada> two"])
+
+
+# Deadlines
+
+
+def is_gone(client: Client) -> Callable[[], bool]:
+    return lambda: not client.is_connected
+
+
+@KINDS
+def test_a_quiet_client_lives_on(frames: bool) -> None:
+    kit = Kit()
+    ada = kit.public("ada", frames=frames, latency=0.3)
+    kit.advance(3600)
+    assert ada.is_connected
+    ada.say("still here")
+    ada.expect("ada> still here")
+
+
+@KINDS
+@pytest.mark.parametrize("fault", ["freeze", "half_open"])
+@pytest.mark.parametrize("settings", [Settings(), Settings(ping=1, ping_timeout=1)], ids=["defaults", "scaled"])
+def test_the_partner_of_a_ghost_is_free_in_time(frames: bool, fault: str, settings: Settings) -> None:
+    """Fault 8: within ping + timeout + 2 s, whenever it happened. The next one who comes takes the seat."""
+    for after in (0.0, 0.3, settings.ping - 0.1, settings.ping + 0.1):
+        kit = Kit(settings)
+        ghost, bo = kit.private("ghost", frames=frames), kit.private("bo", frames=frames)
+        kit.advance(after)
+        getattr(ghost, fault)()
+        bo.say("hello?")
+        kit.advance(settings.ping_timeout - 0.01)
+        assert ghost.is_connected
+        kit.run_until(is_gone(ghost), within=settings.ping + 2)
+        cy = kit.private("cy", frames=frames)
+        assert cy.room == bo.room
+        cy.say("here")
+        bo.expect("bo> hello?")
+        bo.expect("cy> here")
+
+
+@KINDS
+def test_both_ends_of_a_half_open_line(frames: bool) -> None:
+    """Fault 9, the server's side: gone within 35 s at defaults, with nothing said."""
+    kit = Kit()
+    ada = kit.public("ada", frames=frames)
+    kit.advance(7)
+    ada.half_open()
+    kit.run_until(is_gone(ada), within=35)
+
+
+def test_a_message_that_is_never_finished() -> None:
+    """10 seconds, and not less; where the transport sees pieces at all."""
+    kit = Kit()
+    ada = kit.public("ada")
+    ada.trickle(1, every=0.5)
+    ada.say("too slow for anyone")
+    kit.advance(9.9)
+    assert ada.is_connected
+    kit.run_until(is_gone(ada), within=1)
+    ada.expect_close(1008, within=30)
+
+
+def test_a_message_in_pieces_is_one_message() -> None:
+    kit = Kit()
+    ada, bo = kit.public("ada"), kit.public("bo")
+    ada.trickle(3, every=0.2)
+    ada.say("slow")
+    bo.expect("ada> slow", within=5)
+    kit.advance(60)
+    assert ada.is_connected
+
+
+@KINDS
+def test_an_answer_to_a_ping_stops_the_clock_once(desk: Desk, frames: bool) -> None:
+    """A ping each 20 s, never two at once; one that is not answered ends it 10 s later, by abort."""
+    ada = Wall(frames)
+    link = desk.connect(ada)
+    desk.wait(20)
+    assert ada.acts == ["ping"]
+    link.control()
+    desk.wait(20)
+    assert ada.acts == ["ping"] * 2
+    desk.wait(9.9)
+    assert len(desk.hub) == 1
+    desk.wait(0.2)
+    assert ada.acts == ["ping", "ping", "abort"]
+
+
+@KINDS
+def test_a_socket_without_pings_is_not_pinged(desk: Desk, frames: bool) -> None:
+    ada = Wall(frames)
+    ada.pings = False
+    desk.connect(ada)
+    desk.wait(3600)
+    assert ada.acts == []
+    assert len(desk.hub) == 1
+
+
+# Rates
+
+
+@KINDS
+def test_lines_over_the_rate_are_held_and_pings_answered(frames: bool) -> None:
+    """Fault 43: every line arrives, in order, later."""
+    kit = Kit(Settings(rate=10, burst=30))
+    ada, bo = kit.public("ada", frames=frames), kit.public("bo", frames=frames)
+    for number in range(300):
+        ada.say(str(number))
+    ada.ping()
+    kit.advance(1)
+    assert ada.pongs == 1
+    assert 30 <= len(bo.lines) <= 41
+    kit.advance(27)
+    assert bo.lines == ada.lines == [f"ada> {number}" for number in range(300)]
+
+
+@KINDS
+def test_a_minute_of_flood_is_the_end(frames: bool) -> None:
+    """Fault 13: held, then not read, then closed with 4013; the others don't notice."""
+    kit = Kit(Settings(rate=10, burst=30))
+    ada, bo, cy = (kit.public(name, frames=frames) for name in ("ada", "bo", "cy"))
+    for number in range(20_000):
+        ada.say(f"{number} {'x' * 100}")
+    for number in range(70):
+        bo.say(str(number))
+        kit.advance(1)
+        assert f"bo> {number}" in cy.lines[-12:]
+        assert ada.is_connected == (number < 60), number
+    ada.expect_close(4013, within=0)
+    flooded = [line for line in cy.lines if line.startswith("ada>")]
+    assert flooded == [f"ada> {number} {'x' * 100}" for number in range(len(flooded))]
+    assert 600 <= len(flooded) <= 640
+
+
+def test_a_flood_of_pings_is_not_read() -> None:
+    """The rest waits, and none is answered twice."""
+    kit = Kit()
+    ada, bo = kit.public("ada"), kit.public("bo")
+    for _ in range(330):
+        ada.ping()
+    kit.advance(1)
+    assert 30 <= ada.pongs <= 60
+    bo.say("calm")
+    bo.expect("bo> calm")
+    kit.advance(31)
+    assert ada.pongs == 330
+    assert ada.is_connected
+
+
+# Draining
+
+
+@KINDS
+def test_draining_closes_everyone_with_4000(frames: bool) -> None:
+    """After what was said; who is stuck is cut two seconds later."""
+    kit = Kit()
+    clients = [kit.public(f"p{number}", frames=frames) for number in range(5)]
+    clients += [kit.private(f"q{number}", frames=frames) for number in range(5)]
+    stuck = kit.public("stuck", frames=frames, buffer=10)
+    stuck.stall()
+    clients[0].say("last words")
+    kit.run_until(lambda: clients[1].lines, within=1)
+    kit.drain()
+    assert len(kit.hub) == 0
+    for client in clients:
+        client.expect_close(4000, within=0.1)
+    assert [client.lines for client in clients] == [["p0> last words"]] * 5 + [[]] * 5
+    kit.advance(2)
+    stuck.unstall()
+    kit.advance(0)
+    assert stuck.closed is not None
+    assert stuck.closed.code == 1006
+    assert kit.engine.counts() == (0, 0)
+
+
+@KINDS
+def test_who_comes_while_it_drains_is_sent_away(desk: Desk, frames: bool) -> None:
+    """The door refuses before; one that was already on its way in gets a close."""
+    desk.hub.drain()
+    ada = Wall(frames)
+    desk.connect(ada)
+    assert ada.acts == ["close 4000"]
+    assert (len(desk.hub), desk.gone) == (0, ["gone"])
+
+
+# Failures inside
+
+
+@KINDS
+def test_a_failure_is_logged_without_what_people_say(
+    frames: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it happened and on which connection, but neither text nor name; nobody else notices."""
+    kit = Kit()
+    name, text = "Canary" + "Name", "canary" + "text"
+    ada, bo, cy = kit.public(name, frames=frames), kit.public("bo", frames=frames), kit.public("cy", frames=frames)
+    connection = next(iter(kit.hub._links))
+
+    def fail(publish: Publish, done: Callable[[Published | Refusal], None]) -> None:
+        raise ValueError(f"{publish.sender.name} said {publish.text}")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.DEBUG):
+        patch.setattr(kit.hub.engine, "publish", fail)
+        ada.say(text)
+        ada.expect_close(4003)
+    bo.say("fine")
+    cy.expect("bo> fine")
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 1
+    logged = errors[0].getMessage()
+    assert connection in logged
+    assert "ValueError" in logged
+    assert "in fail" in logged
+    for canary in (name, text):
+        assert all(canary not in record.getMessage() for record in caplog.records)
+        assert canary not in caplog.text
+
+
+def test_a_failure_in_a_timer_ends_one_connection(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    class Pingless(Wall):
+        def ping(self) -> None:
+            raise OSError
+
+    ada, bo = Pingless(True), Wall(True)
+    desk.connect(ada)
+    link = desk.connect(bo)
+    desk.wait(20)
+    assert (ada.acts, bo.acts) == (["close 4003"], ["ping"])
+    assert "OSError" in caplog.text
+    link.control()
+    desk.wait(20)
+    assert bo.acts == ["ping", "ping"]
+
+
+# Persons
+
+
+@KINDS
+def test_a_person_sits_in_one_booth_and_the_newcomer_wins(frames: bool) -> None:
+    """4504 for the older connection; its partner's booth has a free seat, and the newcomer a whole one."""
+    kit = Kit()
+    person = Person("user-1", "Ada")
+    old, bo = kit.private(identity=person, frames=frames), kit.private("bo", frames=frames)
+    assert old.room == bo.room
+    new = kit.private(identity=person, frames=frames)
+    old.expect_close(4504)
+    assert (old.room, new.room) == (None, bo.room)  # the only booth with a free seat
+    new.say("again")
+    bo.expect("Ada> again")
+    new.drop()
+    kit.advance(1)
+    cy = kit.private("cy", frames=frames)
+    assert cy.room == bo.room
+    for client in (bo, cy):
+        client.drop()
+    kit.advance(1)
+    assert kit.engine.counts() == (0, 0)
+    assert kit.engine._rooms == {}
+
+
+@KINDS
+def test_a_person_may_be_in_public_twice(frames: bool) -> None:
+    kit = Kit()
+    person = Person("user-1", "Ada")
+    one, two = kit.public(identity=person, frames=frames), kit.public(identity=person, frames=frames)
+    one.say("me")
+    two.expect("Ada> me")
+    assert one.is_connected
+
+
+# An engine that answers later
+
+
+@KINDS
+def test_what_is_said_before_the_seat_comes_is_said_after(frames: bool) -> None:
+    desk = Desk(LateEngine)
+    late = desk.hub.engine
+    assert isinstance(late, LateEngine)
+    ada = Wall(frames)
+    link = desk.connect(ada)
+    for text in ("one", "two"):
+        link.receive(line(text))
+    desk.turn()
+    assert ada.acts == []
+    late.answer()
+    late.answer()
+    desk.turn()
+    assert ada.acts == ["ada> one", "ada> two"]
+
+
+@KINDS
+def test_a_seat_that_comes_too_late_is_given_back(frames: bool) -> None:
+    desk = Desk(LateEngine)
+    late = desk.hub.engine
+    assert isinstance(late, LateEngine)
+    link = desk.connect(Wall(frames), Find())
+    link.lost()
+    late.answer()
+    late.answer()
+    assert late.counts() == (0, 0)
+    assert desk.hub._rooms == {}
+    assert desk.gone == ["gone"]
+
+
+# Nothing is left behind
+
+
+@KINDS
+def test_when_all_are_gone_no_timer_spins(frames: bool) -> None:
+    """Not one entry for each message ever said, and nothing planned for later."""
+    kit = Kit(Settings(rate=50, burst=5))
+    clients = [kit.public(f"p{number}", frames=frames) for number in range(10)]
+    clients += [kit.private(f"q{number}", frames=frames) for number in range(10)]
+    for _ in range(50):
+        for client in clients:
+            client.say("hello")
+            client.ping()
+        kit.advance(0.5)
+    assert len(kit.hub._timers) <= 3 * len(clients) + 64
+    for client in clients:
+        client.drop()
+    kit.advance(0)
+    assert len(kit.hub) == 0
+    assert kit.hub._rooms == {}
+    ticks = 0
+    while kit.next_due < inf:
+        kit.advance(kit.next_due - kit.now)
+        ticks += 1
+    assert ticks <= 4
+    assert kit.now <= 60
+    assert kit.hub._timers == []
+
+
+@KINDS
+def test_gone_is_told_once(desk: Desk, frames: bool) -> None:
+    """However a connection ends, and however often it is said."""
+    link = desk.connect(Wall(frames))
+    link.end(Close(4506))
+    link.end(Close(4506))
+    link.lost()
+    link.lost()
+    assert desk.gone == ["gone"]
+
+
+# The way of one message
+
+
+class Turn:
+    """A scheduler for one turn."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], object]] = []
+
+    def time(self) -> float:
+        return 1.0
+
+    def call_soon(self, callback: Callable[[], object], /) -> None:
+        self.due.append(callback)
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> "Turn":
+        return self
+
+    def cancel(self) -> None: ...
+
+    def end(self) -> None:
+        due, self.due = self.due, []
+        for callback in due:
+            callback()
+
+
+class Transport(asyncio.Transport):
+    """Takes everything at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.last: bytes | bytearray | memoryview = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes += 1
+        self.last = data
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Way:
+    """All calls on the way of `messages` through a taken-over connection to `members`."""
+
+    def __init__(self, members: int, messages: int) -> None:
+        self.codes: list[CodeType] = []  # of Python functions, in order
+        self.calls = 0  # of Python and C functions
+        self.tasks: Sequence[asyncio.Task[Any]] = ()
+        asyncio.run(self._go(members, messages))
+
+    async def _go(self, members: int, messages: int) -> None:
+        turn = Turn()
+        ids = count()
+
+        def new_id() -> str:
+            return str(next(ids))
+
+        hub = Hub(turn, lambda hub: MemoryEngine(hub, choose=lambda n: 0, new_id=new_id, utc_ms=lambda: 0), new_id)
+        wire = Plain()
+        self.transports = [Transport() for _ in range(members)]
+        taken = [TakenConnection(transport, set(), lambda: None) for transport in self.transports]
+        for connection in taken:
+            pace = Pace(rate=10, burst=100, ping=20, ping_timeout=10)
+            connection.serve(hub.connect(connection, wire, Enter("public"), pace))
+        payload = line("hello").encode()
+        said = (bytes((0x81, 0x80 | len(payload), 0, 0, 0, 0)) + payload) * messages
+        self._hear(turn, taken[0], said)  # the first line of a name takes a longer way
+        for transport in self.transports:
+            transport.writes = 0
+        sys.setprofile(self._note)
+        try:
+            self._hear(turn, taken[0], said)
+        finally:
+            sys.setprofile(None)
+        self.tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    def _hear(self, turn: Turn, connection: TakenConnection, said: bytes) -> None:
+        connection.data_received(said)
+        turn.end()
+
+    def _note(self, frame: FrameType, event: str, arg: object) -> None:
+        if event in ("call", "c_call"):
+            self.calls += 1
+        if event == "call":
+            self.codes.append(frame.f_code)
+
+
+@pytest.mark.parametrize("messages", [1, 4, 32])
+def test_no_member_is_looked_up_on_the_way(messages: int) -> None:
+    """500 members more are 500 calls more, all of them `transport.write`: the hub asks nothing for a member."""
+    few, many = Way(10, messages), Way(510, messages)
+    assert many.calls - few.calls == 500
+    for way in (few, many):
+        writes = [code for code in way.codes if code is Transport.write.__code__]
+        assert len(writes) == len(way.transports)
+        assert {transport.writes for transport in way.transports} == {1}
+        assert all(transport.last is way.transports[0].last for transport in way.transports)
+
+
+def test_nothing_waits_on_the_way() -> None:
+    """From `data_received` to `transport.write` there is no coroutine, no task, and nothing of asyncio's."""
+    way = Way(3, 4)
+    names = {code.co_qualname for code in way.codes}
+    assert names >= {
+        "TakenConnection.data_received",
+        "Link.receive",
+        "Plain.decode",
+        "Connection.handle",
+        "Hub.carry_out",
+        "MemoryEngine.publish",
+        "Hub.published",
+        "Hub.flush",
+        "_Audience.flush",
+        "Transport.write",
+    }
+    waiting = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    for code in way.codes:
+        assert not code.co_flags & waiting, code.co_qualname
+        assert "asyncio" not in code.co_filename, code.co_qualname
+    assert way.tasks == []
+
+
+def test_the_calls_for_a_message_are_few() -> None:
+    """Guards the way's length: 40 calls for each further message of a turn, some more in other versions of Python."""
+    one, more = Way(100, 1), Way(100, 21)
+    assert (more.calls - one.calls) / 20 <= 60
+
+
+def test_clients_are_told_apart() -> None:
+    """Kit, hub and engine agree on who is who."""
+    kit = Kit()
+    clients: list[Client] = [kit.public("ada"), kit.private("ada"), kit.private("ada")]
+    assert [client.label for client in clients] == ["ada", "ada/2", "ada/3"]
+    assert [client.room for client in clients] == ["public", clients[2].room, clients[1].room]
