@@ -1,0 +1,82 @@
+"""Apps of embedders, for server processes of tests: `uvicorn tests.hosts:mounted`."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any, cast
+
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from parlour import Guest, Parlour, Person, Settings
+
+_data = Path(os.environ["PARLOUR_DATA"])
+
+
+def _app() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/tasks")
+    async def tasks() -> int:
+        """How many tasks run: a connection that was taken over needs none."""
+        return len(asyncio.all_tasks())
+
+    return app
+
+
+def _mounted(chat: Parlour) -> FastAPI:
+    app = _app()
+    app.mount("/talk", chat)
+    return app
+
+
+def _routed(chat: Parlour) -> FastAPI:
+    app = _app()
+    app.include_router(chat.router, prefix="/talk")
+    return app
+
+
+class _Tracing:
+    """Middleware that sees every message, as tracing does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def traced() -> Message:
+            return await receive()
+
+        await self._app(scope, traced, send)
+
+
+async def _after_a_while(connection: HTTPConnection) -> Guest:
+    """Lets the client speak before it was accepted: it waits for `wait` messages in uvicorn's queue, or for a part of
+    one."""
+    protocol = cast(Any, connection)._receive.__self__
+    count = 1 + int(connection.query_params["wait"])  # the first says that the client is there
+    while protocol.queue.qsize() < count and not protocol.conn.reader.buffer:  # noqa: ASYNC110 - no event of ours
+        await asyncio.sleep(0.001)
+    return Guest()
+
+
+def _by_query(connection: HTTPConnection) -> Person | Guest | None:
+    """`?user=7` is a person, `?user=` somebody to refuse, `?user=fail` a bug of the host app's; else a guest."""
+    user = connection.query_params.get("user")
+    if user == "fail":
+        raise LookupError(f"no such user: {connection.query_params['secret']}")
+    if user is None:
+        return Guest()
+    return Person(user, f"User {user}") if user else None
+
+
+_settings = Settings(data=_data, ping=3600)
+
+mounted = _mounted(Parlour(_settings))
+routed = _routed(Parlour(_settings))
+left_alone = _mounted(Parlour(_settings, takeover=False))
+traced = _mounted(Parlour(_settings))
+traced.add_middleware(_Tracing)
+identified = _mounted(Parlour(_settings, authenticate=_by_query))
+slow_to_accept = _mounted(Parlour(_settings, authenticate=_after_a_while))
+slow_to_accept_left_alone = _mounted(Parlour(_settings, authenticate=_after_a_while, takeover=False))
