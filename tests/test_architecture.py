@@ -45,7 +45,8 @@ TABLE = {
     "engine.memory": May("engine core.* errors"),
     "hub": May("core.* wire.contract engine errors"),
     "transport.asgi": May("hub errors", "starlette"),
-    "transport.uvicorn": May("hub errors", "starlette uvicorn websockets"),
+    "transport.uvicorn": May("hub wire.contract errors", "starlette uvicorn websockets"),
+    "transport.http": May("", "uvicorn"),
     "web.door": May("core.* settings errors", "starlette"),
     "web.routes": May("core.* wire wire.* hub transport.asgi web.door settings errors", "starlette"),
     "app": May(
@@ -59,7 +60,7 @@ TABLE = {
     "__init__": May(EVERYTHING, inside=EVERYTHING),
 }
 
-FOR_APP_ALONE = {"transport.uvicorn", "engine.redis", "store.sql"}
+FOR_APP_ALONE = {"transport.uvicorn", "transport.http", "engine.redis", "store.sql"}
 """Implementations that need a particular server or database: whoever else imports one makes everyone need it."""
 
 PURE = {

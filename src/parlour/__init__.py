@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from parlour.core.events import Guest, Person
 from parlour.errors import Close, ConnectError, Disconnected, ParlourError, Refusal, SettingsError
 
 if TYPE_CHECKING:
     from parlour.app import Parlour
     from parlour.settings import Settings
-    from parlour.web.routes import Guest, Person
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ __all__ = [
     "__version__",
 ]
 
-_LATER = {"Parlour": "app", "Settings": "settings", "Guest": "web.routes", "Person": "web.routes"}
+_LATER = {"Parlour": "app", "Settings": "settings"}
 
 
 def __getattr__(name: str) -> Any:

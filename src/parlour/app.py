@@ -4,7 +4,6 @@ it."""
 import asyncio
 import json
 import logging
-import math
 import os
 import random
 import secrets
@@ -13,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
@@ -26,9 +26,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from parlour.engine.memory import MemoryEngine
-from parlour.hub import CLOSE_LIMIT, FRAME_LIMIT, Hub
+from parlour.errors import SettingsError
+from parlour.hub import CLOSE_LIMIT, Hub
 from parlour.settings import Settings, variable_name
 from parlour.web.routes import Authenticate, Endpoints, Upgrade, page_routes
+from parlour.wire.contract import FRAME_LIMIT
 
 logger = logging.getLogger("parlour")
 
@@ -58,12 +60,13 @@ class Parlour:
         self.settings = settings or Settings()
         self._hub: Hub | None = None
         self._hub_loop: asyncio.AbstractEventLoop | None = None
+        self._server: object | None = None  # from which connections are taken over
         self._served_on: asyncio.AbstractEventLoop | None = None  # the loop of a lifespan that is on
         self._deciding = Lock()
         self._folder_lock: FileLock | None = None
         endpoints = Endpoints(
             self.settings,
-            hub_for=self._hub_for,
+            home=self,
             found=_finder(),
             takeover=takeover and self.settings.transport == "auto",
             authenticate=authenticate,
@@ -72,7 +75,7 @@ class Parlour:
         self.private_chat = endpoints.private_chat
         self.router = APIRouter(lifespan=self.lifespan)
         self._add_chat_to(self.router)
-        self._site = Router(page_routes(self.settings, lambda: self._hub))
+        self._site = Router(page_routes(self.settings, lambda: self._hub), lifespan=self.lifespan)
         self._site.add_websocket_route("/chat/public", self.public_chat)
         self._site.add_websocket_route("/chat/private", self.private_chat)
 
@@ -87,15 +90,15 @@ class Parlour:
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """Not needed, but where it runs, all connections are known to be on one loop, and stopping waits for them."""
+        """Not needed, but where it runs, all connections are known to be on one loop, and are told when it stops."""
         self._served_on = asyncio.get_running_loop()
         try:
             yield
         finally:
-            await self._drained()
+            self._say_good_night()
             self._served_on = None
 
-    def install(self, app: FastAPI) -> None:
+    def _install(self, app: FastAPI) -> None:
         """Make `app` this chat's own: both endpoints, the page and health at its root."""
         self._add_chat_to(app.router)
         app.router.routes.extend(page_routes(self.settings, lambda: self._hub))
@@ -104,25 +107,33 @@ class Parlour:
         router.add_api_websocket_route("/chat/public", self.public_chat, name="public_chat")
         router.add_api_websocket_route("/chat/private", self.private_chat, name="private_chat")
 
-    async def _drained(self) -> None:
-        hub, loop = self._hub, self._hub_loop
-        if hub is None or loop is not asyncio.get_running_loop():
-            return
-        hub.drain()
-        self._hub = self._hub_loop = None
+    def is_stopping(self, server: object | None) -> bool:
+        """See `Home.is_stopping`."""
+        return self._hub is not None and self._hub.draining and server is self._server
 
-    def _hub_for(self, can_take: bool) -> tuple[Hub, asyncio.AbstractEventLoop]:
-        """The hub, and the loop that the first connection decided on: its own, if that will outlive it.
+    def hub_for(self, server: object | None) -> tuple[Hub, asyncio.AbstractEventLoop]:
+        """See `Home.hub_for`. The first connection decides on the loop: its own, if that will outlive it.
 
-        That is so where the connection is taken over from a server, or where a lifespan runs on the same loop. Else the
-        hub gets a loop and a thread of its own: Starlette's TestClient runs each socket in a loop that ends with it.
+        That is so where the connection can be taken over from a server, or where a lifespan runs on the same loop. Else
+        the hub gets a loop and a thread of its own: Starlette's TestClient runs each socket in a loop that ends with
+        it.
         """
         with self._deciding:
-            if self._hub is None or self._hub_loop is None or self._hub_loop.is_closed():
+            if self._hub is None or self._hub_loop is None or self._hub_loop.is_closed() or self._has_stopped(server):
                 running = asyncio.get_running_loop()
-                self._hub_loop = running if can_take or running is self._served_on else _own_loop()
+                self._hub_loop = running if server is not None or running is self._served_on else _own_loop()
+                self._server = server
                 self._hub = self._new_hub(self._hub_loop)
             return self._hub, self._hub_loop
+
+    def _has_stopped(self, server: object | None) -> bool:
+        """Whether the hub was drained for a server that stopped, and `server` is another one."""
+        return self._hub is not None and self._hub.draining and server is not self._server
+
+    def _say_good_night(self) -> None:
+        if self._hub is not None and self._hub_loop is asyncio.get_running_loop():
+            self._hub.drain()
+            self._hub = self._hub_loop = None
 
     def _new_hub(self, loop: asyncio.AbstractEventLoop) -> Hub:
         self._claim_folder()
@@ -168,7 +179,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings.load()
     parlour = Parlour(settings)
     app = FastAPI(title=settings.title, lifespan=parlour.lifespan, openapi_url=None)
-    parlour.install(app)
+    parlour._install(app)
     app.state.parlour = parlour
     if settings.url is not None:
         app.add_middleware(_Prefix, url=settings.url)
@@ -184,7 +195,9 @@ def _finder() -> Callable[[WebSocket], Upgrade | None]:
     return found
 
 
+@cache
 def _own_loop() -> asyncio.AbstractEventLoop:
+    """One for the process: it never ends."""
     loop = asyncio.new_event_loop()
     Thread(target=loop.run_forever, name="parlour", daemon=True).start()
     return loop
@@ -221,7 +234,7 @@ def serve(settings: Settings) -> int:
 
 
 def _uvicorn_options(settings: Settings) -> dict[str, Any]:
-    from parlour.transport.uvicorn import HttpProtocol
+    from parlour.transport.http import HttpProtocol
 
     return {
         "host": settings.host,
@@ -253,9 +266,12 @@ class _Server(uvicorn.Server):
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]
             print(_address(self._settings, port), flush=True)
-            print("Stop with Ctrl-C.", file=sys.stderr)
+            if logger.isEnabledFor(logging.INFO):
+                print("Stop with Ctrl-C.", file=sys.stderr)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
         hub = self._parlour.hub
         if hub is not None:
             people, messages = len(hub), hub.messages
@@ -280,23 +296,21 @@ def _address(settings: Settings, port: int) -> str:
 
 def _serve_reloading(settings: Settings) -> int:
     """The reloader starts processes of its own, which read the settings from the environment."""
-    os.environ.update({variable_name(name): _spelled(getattr(settings, name)) for name in settings.model_fields_set})
-    uvicorn.run(
-        "parlour.app:create_app",
-        factory=True,
-        reload=True,
-        reload_dirs=[str(Path(__file__).parent)],
-        **_uvicorn_options(settings),
-    )
+    if settings.port == 0:
+        raise SettingsError("--port: 0 can't be told from one start to the next; give --reload a port")
+    os.environ.update({variable_name(name): settings.spelled(name) for name in settings.model_fields_set})
+    print(_address(settings, settings.port), flush=True)
+    folder = str(Path(__file__).parent)
+    options = _uvicorn_options(settings)
+    uvicorn.run("parlour.app:reloaded_app", factory=True, reload=True, reload_dirs=[folder], **options)
     return 0
 
 
-def _spelled(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return "off" if value == math.inf else str(value or "")
+def reloaded_app() -> FastAPI:
+    """Our own app in a process that the reloader started."""
+    settings = Settings.load()
+    configure_logs(settings)
+    return create_app(settings)
 
 
 def configure_logs(settings: Settings) -> None:

@@ -40,17 +40,10 @@ from parlour.core.events import (
     Seat,
 )
 from parlour.engine import Engine
-from parlour.errors import INTERNAL, REPLACED, SLOW, Close, Refusal
-from parlour.wire.contract import Wire
+from parlour.errors import INTERNAL, REPLACED, RESTART, SLOW, TOO_BIG, Close, Refusal
+from parlour.wire.contract import FRAME_LIMIT, Wire
 
 logger = logging.getLogger("parlour")
-
-quiet_logger = logging.getLogger("parlour.frames")
-"""For libraries that would log what people say at level DEBUG."""
-quiet_logger.setLevel(logging.WARNING)
-
-FRAME_LIMIT: Final = 128 * 1024
-"""Bytes of one message on the wire."""
 
 FRAGMENTS_LIMIT: Final = 64
 """Fragments of one message."""
@@ -230,6 +223,21 @@ class Link:
         else:
             self._hub.carry_out(self, self.connection.handle(text, len(data), self._hub.scheduler.time()))
 
+    def receive_unmeasured(self, text: str | None, data: bytes | None) -> None:
+        """A whole message came, text or binary, from a server that lets larger ones pass. Raises nothing."""
+        try:
+            if text is not None:
+                data = None
+            size = len(data or b"") if text is None else len(text.encode())
+            if size > FRAME_LIMIT:
+                self.end(TOO_BIG)
+            elif text is not None:
+                self.receive(text)
+            elif data is not None:
+                self.receive_binary(data)
+        except Exception as error:
+            self.failed(error)
+
     def control(self) -> None:
         """A ping or a pong came."""
         self._hub.carry_out(self, self.connection.control(self._hub.scheduler.time()))
@@ -250,7 +258,17 @@ class Link:
     def failed(self, error: Exception) -> None:
         """Something of ours broke while it was served. Nobody else notices."""
         self._hub.log_failure("a connection", self.member.connection, error)
-        self.end(INTERNAL)
+        if self.connection.ended:  # what broke may have been the end itself
+            self.socket.abort()
+            self._hub.forget(self)
+        else:
+            self.end(INTERNAL)
+
+    def parted(self) -> None:
+        """The peer closes, or broke the protocol: what is due to it goes out before the transport answers."""
+        self._hub.carry_out(self, self.connection.lost())
+        self._hub.write_rest(self)
+        self._hub.forget(self)
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -304,6 +322,7 @@ class Link:
 
     def write_queue(self) -> None:
         """Hand all that waits to the transport, which must then hold it: the connection closes."""
+        self.queued = 0
         while self.queue:
             self.write(self.queue.popleft())
 
@@ -425,7 +444,6 @@ class Hub:
         self.engine = engine(self)
         self.draining = False
         self.messages = 0  # said in this hub since it began
-        self.deliveries = 0  # of them, to members
         self._new_id = new_id
         self._links: dict[str, Link] = {}  # by connection
         self._rooms: dict[str, dict[_Kind, _Audience]] = {}
@@ -460,22 +478,26 @@ class Hub:
         `gone` is called once, when the connection is over.
         """
         connection_id = self._new_id()
-        member = Member(connection_id, person or self._new_id(), name, plain=name is None)
+        member = Member(connection_id, self._new_id() if person is None else person, name, plain=name is None)
         if not socket.pings:
             pace = replace(pace, ping=inf)
         connection = Connection(member.person, place, pace, name)
         link = Link(self, socket, wire, member, connection, gone)
         self._links[connection_id] = link
-        self.carry_out(link, connection.opened(self.scheduler.time()))
+        logger.debug("connection %s opened; %s live", connection_id, len(self._links))
+        try:
+            self.carry_out(link, connection.opened(self.scheduler.time()))
+        except Exception as error:
+            link.failed(error)
         if self.draining:
-            self.carry_out(link, connection.restart())
+            link.end(RESTART)
         return link
 
     def drain(self) -> None:
         """The server stops: every connection is told to come back later (4000), and no seat is given any more."""
         self.draining = True
         for link in list(self._links.values()):
-            self.carry_out(link, link.connection.restart())
+            link.end(RESTART)
 
     def carry_out(self, link: Link, effects: Sequence[Effect]) -> None:
         """Do what a connection's rules ask for, in order."""
@@ -585,8 +607,9 @@ class Hub:
         """The connection is over. To forget twice is to forget once."""
         if self._links.pop(link.member.connection, None) is None:
             return
-        link.queue = None
+        link.queue = link.tail = None
         self._void_entry(link)
+        logger.debug("connection %s ended; %s live", link.member.connection, len(self._links))
         if link.gone is not None:
             link.gone()
 
@@ -610,7 +633,10 @@ class Hub:
         self._flush_all(pending)
         tails, self._tails = self._tails, []
         for link in tails:
-            self._flush_tail(link)
+            try:
+                self._flush_tail(link)
+            except Exception as error:
+                link.failed(error)
 
     def _flush_room(self, room: str) -> None:
         self._flush_all(tuple(self._rooms.get(room, {}).values()))
@@ -621,13 +647,15 @@ class Hub:
         try:
             for audience in audiences:
                 if audience.pending:
-                    self.deliveries += len(audience) * len(audience.pending)
                     cut += audience.flush()
         finally:
             self._flushing = False
         self._settle()
         for link, close in cut:
-            self.carry_out(link, link.connection.end(close, abort=True))
+            try:
+                self.carry_out(link, link.connection.end(close, abort=True))
+            except Exception as error:
+                link.failed(error)
 
     def _flush_tail(self, link: Link) -> None:
         if not link.tail:
@@ -649,13 +677,17 @@ class Hub:
             self.watch(link)
 
     def _end(self, link: Link, close: Close, abort: bool) -> None:
-        self._flush_tail(link)
         if abort:
             link.socket.abort()
         else:
-            link.write_queue()
+            self.write_rest(link)
             link.socket.close(close)
         self.forget(link)
+
+    def write_rest(self, link: Link) -> None:
+        """Write all that is due to the link: a close frame comes next."""
+        self._flush_tail(link)
+        link.write_queue()
 
     # Timers: one for the whole hub
 
@@ -691,12 +723,16 @@ class Hub:
     def _tick(self) -> None:
         self._timer, self._timer_at = None, inf
         now = self.scheduler.time()
+        due_now: list[Link] = []
         while self._timers and self._timers[0][0] <= now:
             due, _, link = heapq.heappop(self._timers)
-            if due != link.due:
+            if due == link.due:
+                link.due = inf
+                due_now.append(link)
+            else:
                 self._void -= 1
-                continue
-            link.due = inf
+        # Once each: whoever is due again at once waits for the next turn, so that others are heard between.
+        for link in due_now:
             self._look_after(link, now)
         self._set_timer()
 

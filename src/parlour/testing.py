@@ -48,18 +48,19 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from parlour.core.connection import Pace
-from parlour.core.events import Enter, Find, Member, Publish, Published, Seat
+from parlour.core.events import Enter, Find, Guest, Member, Person, Publish, Published, Seat
 from parlour.core.moderation import mended_name
 from parlour.engine.memory import MemoryEngine
-from parlour.errors import TOO_BIG, Close, ConnectError, Disconnected, Refusal
-from parlour.hub import CLOSE_LIMIT, FRAME_LIMIT, Hub, Link, frame
+from parlour.errors import NOT_UTF8, TOO_BIG, Close, ConnectError, Disconnected, Refusal
+from parlour.hub import CLOSE_LIMIT, Hub, Link, frame
 from parlour.settings import Settings
 from parlour.wire import Plain
+from parlour.wire.contract import FRAME_LIMIT
 
 __all__ = ["Client", "Happening", "Kit"]
 
 _CUT: Final = Close(1006, "the connection was cut")
-_NOT_UTF8: Final = Close(1007, "text that is not UTF-8")
+_GUEST: Final = Guest()
 _TURNS_LIMIT: Final = 100_000
 _BIRTHDAY: Final = 1_700_000_000_000
 
@@ -118,7 +119,7 @@ class Kit:
         self,
         name: str | None = None,
         *,
-        identity: tuple[str, str] | tuple[()] | None = (),
+        identity: Person | Guest | None = _GUEST,
         frames: bool = True,
         latency: float = 0.0,
         buffer: int = 65_536,
@@ -136,7 +137,7 @@ class Kit:
         self,
         name: str | None = None,
         *,
-        identity: tuple[str, str] | tuple[()] | None = (),
+        identity: Person | Guest | None = _GUEST,
         frames: bool = True,
         latency: float = 0.0,
         buffer: int = 65_536,
@@ -184,7 +185,7 @@ class Kit:
         path: str,
         place: Enter | Find,
         name: str | None,
-        identity: tuple[str, str] | tuple[()] | None,
+        identity: Person | Guest | None,
         frames: bool,
         latency: float,
         buffer: int,
@@ -198,7 +199,7 @@ class Kit:
         client = Client(self, self._label(name), name, frames, latency, buffer)
         self.clients.append(client)
         self._note(client.label, "connect", path)
-        person, proved = (identity[0], mended_name(identity[1])) if identity else (None, None)
+        person, proved = (identity.id, mended_name(identity.name)) if isinstance(identity, Person) else (None, None)
         self._connecting = client
         try:
             link = self.hub.connect(
@@ -759,7 +760,7 @@ class _Transport(ABC):
             try:
                 text = payload.decode()
             except UnicodeDecodeError:
-                self.link.end(_NOT_UTF8)
+                self.link.end(NOT_UTF8)
             else:
                 self.link.receive(text)
         elif first == _BINARY:
@@ -877,7 +878,7 @@ class _Taken(_Transport):
 
     def _peer_closed(self, payload: bytes) -> None:
         if not self._closing:
-            self.link.lost()
+            self.link.parted()
             self.send(_frame(_CLOSE, payload[:2]))
             self._begin_closing()
         self._ends = True

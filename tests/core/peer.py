@@ -53,7 +53,7 @@ class Peer:
         self.answers: list[Publish | Refusal] = []  # what became of its lines, in order
         self.answered_at: list[float] = []  # beside `answers`
         self.pings: list[float] = []  # when it was pinged
-        self.is_read = True
+        self._is_read = True
         self.left: list[str] = []  # rooms whose seat was given up
         self.ended: End | None = None
         self.asked = self.connection.opened(now)
@@ -74,6 +74,10 @@ class Peer:
     def close(self) -> Close | None:
         """Why the server ended the connection."""
         return None if self.ended is None else self.ended.close
+
+    def is_read(self) -> bool:
+        """Whether the hub takes anything from it."""
+        return self._is_read
 
     # What happens to it
 
@@ -134,15 +138,15 @@ class Peer:
                 case Refuse(refusal):
                     self._answer(refusal)
                 case Ping():
-                    assert self.is_read, "pinged, but the answer would not be read"
+                    assert self._is_read, "pinged, but the answer would not be read"
                     self.pings.append(self.now)
                 case PauseReading():
-                    assert self.is_read, "paused twice"
-                    self.is_read = False
+                    assert self._is_read, "paused twice"
+                    self._is_read = False
                 case ResumeReading():
-                    assert not self.is_read, "resumed twice"
+                    assert not self._is_read, "resumed twice"
                     assert at == len(effects) - 1, "resumed before all was carried out"
-                    self.is_read = True
+                    self._is_read = True
                 case Leave(room):
                     assert not self.left, "left twice"
                     self.left.append(room)

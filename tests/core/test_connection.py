@@ -7,9 +7,9 @@ from typing import Final
 import pytest
 
 from parlour.core.connection import CALM, CONTROL_BURST, ERRORS_LIMIT, HOLD_LIMIT, HOLD_OVERHEAD, STALL_LIMIT, Pace
-from parlour.core.events import Enter, Find, Publish, Sender
-from parlour.errors import NO_PONG, RATE, REPLACED, RESTART, TOO_MANY_ERRORS, UNFINISHED
-from tests.core.peer import FREE, PACE, UNPINGED, WRONG, Peer
+from parlour.core.events import End, Enter, Find, Publish, Sender
+from parlour.errors import NO_PONG, RATE, REPLACED, RESTART, SLOW, TOO_MANY_ERRORS, UNFINISHED
+from tests.core.peer import FREE, UNPINGED, WRONG, Peer
 
 LARGE: Final = HOLD_LIMIT - HOLD_OVERHEAD
 """Characters of a line that fills all that is held for a client."""
@@ -26,7 +26,7 @@ def press(peer: Peer, seconds: float) -> None:
     """Say too much whenever one is read, for so long or until the end."""
     until = peer.now + seconds
     while peer.ended is None and peer.now < until:
-        if peer.is_read:
+        if peer.is_read():
             peer.say("more", size=LARGE)
         else:
             peer.wait_for_deadline()
@@ -145,7 +145,7 @@ def test_300_lines_at_once_are_all_said_at_the_rate_and_in_order() -> None:
     for line in lines:
         ada.say(line)
     assert ada.said == lines[:30]
-    assert ada.is_read
+    assert ada.is_read()
     ada.wait(26.95)
     assert len(ada.said) == 299
     ada.wait(0.1)
@@ -200,7 +200,7 @@ def test_without_a_rate_nothing_is_held() -> None:
     for number in range(5_000):
         ada.say(f"{number}", size=LARGE)
     assert len(ada.said) == 5_000
-    assert ada.is_read
+    assert ada.is_read()
 
 
 # Not being read
@@ -213,14 +213,14 @@ def test_a_client_that_has_too_much_waiting_is_not_read_until_there_is_room() ->
     half = HOLD_LIMIT // 2 - HOLD_OVERHEAD
     ada.say("one", size=half)
     ada.say("two", size=half - 1)
-    assert ada.is_read
+    assert ada.is_read()
     ada.say("three", size=0)
-    assert not ada.is_read
+    assert not ada.is_read()
     ada.say("four", size=0)
     ada.wait(0.09)
-    assert not ada.is_read
+    assert not ada.is_read()
     ada.wait(0.02)
-    assert ada.is_read
+    assert ada.is_read()
     ada.wait(1.0)
     assert ada.said[30:] == ["one", "two", "three", "four"]
 
@@ -230,9 +230,9 @@ def test_empty_lines_cannot_be_held_without_end() -> None:
     ada = Peer(UNPINGED)
     use_up(ada)
     for number in range(HOLD_LIMIT // HOLD_OVERHEAD):
-        assert ada.is_read, number
+        assert ada.is_read(), number
         ada.say("", size=0)
-    assert not ada.is_read
+    assert not ada.is_read()
 
 
 def test_a_minute_of_pressing_ends_the_connection() -> None:
@@ -249,7 +249,7 @@ def test_a_minute_without_a_seat_ends_one_who_filled_what_is_held() -> None:
     """It can't be read, and no seat comes: that must end too."""
     ada = Peer(UNPINGED, seated=False, now=1000.1)
     ada.say("hello", size=LARGE)
-    assert not ada.is_read
+    assert not ada.is_read()
     ada.wait(59.9)
     assert ada.ended is None
     ada.wait(0.2)
@@ -262,7 +262,7 @@ def test_only_a_calm_second_forgets_the_stalls_before(quiet: float, lives: bool)
     ada = Peer(UNPINGED)
     use_up(ada)
     press(ada, 40.0)
-    while not ada.is_read:
+    while not ada.is_read():
         ada.wait_for_deadline()
     ada.wait(quiet)
     press(ada, 40.0)
@@ -274,14 +274,14 @@ def test_control_frames_over_their_budget_stop_the_reading_for_a_moment() -> Non
     ada = Peer(UNPINGED)
     for _ in range(CONTROL_BURST):
         ada.control()
-    assert ada.is_read
+    assert ada.is_read()
     ada.control()
-    assert not ada.is_read
+    assert not ada.is_read()
     ada.control()
     ada.wait(0.09)
-    assert not ada.is_read
+    assert not ada.is_read()
     ada.wait(0.02)
-    assert ada.is_read
+    assert ada.is_read()
     use_up(ada)
 
 
@@ -289,7 +289,7 @@ def test_a_minute_of_control_frames_ends_the_connection() -> None:
     """A flood of pings ends as a flood of lines does."""
     ada = Peer(UNPINGED)
     while ada.ended is None:
-        if ada.is_read:
+        if ada.is_read():
             ada.control()
         else:
             ada.wait_for_deadline()
@@ -304,7 +304,7 @@ def test_a_peer_that_answers_its_pings_lives() -> None:
     """A ping every 20 s; any sign of life is an answer."""
     ada = Peer()
     ada.wait(9.0)
-    answers: list[Callable[[], None]] = [ada.control, ada.connection.heard, lambda: ada.say("hi"), ada.begin]
+    answers: list[Callable[[], None]] = [ada.control, lambda: ada.say("hi"), lambda: ada.hand(WRONG), ada.begin]
     for number, answer in enumerate(answers, start=1):
         ada.wait(11.0)
         assert ada.pings == [20.0 * ping for ping in range(1, number + 1)]
@@ -342,9 +342,9 @@ def test_one_who_is_not_read_is_not_asked() -> None:
     ada = Peer(seated=False)
     ada.say("hello", size=LARGE)
     ada.wait(50.0)
-    assert (ada.is_read, ada.pings) == (False, [])
+    assert (ada.is_read(), ada.pings) == (False, [])
     ada.sit()
-    assert ada.is_read
+    assert ada.is_read()
     ada.wait(25.0)
     assert ada.pings == [70.0]
 
@@ -369,10 +369,9 @@ def test_a_message_in_pieces_has_ten_seconds() -> None:
     ada.wait(5.0)
     ada.begin()
     ada.wait(4.9)
-    assert ada.ended is None
+    assert ada.close is None
     ada.wait(0.2)
-    assert ada.ended is not None
-    assert (ada.ended.close, ada.ended.abort, ada.left) == (UNFINISHED, False, ["public"])
+    assert (ada.ended, ada.left) == (End(UNFINISHED, abort=False), ["public"])
 
 
 def test_a_message_that_is_whole_in_time_is_fine() -> None:
@@ -403,11 +402,7 @@ def test_pieces_that_were_not_read_are_not_late() -> None:
 # The end
 
 
-def ended_by_restart(peer: Peer) -> None:
-    peer.carry_out(peer.connection.restart())
-
-
-@pytest.mark.parametrize("ending", [Peer.lose, lambda peer: peer.end(REPLACED), ended_by_restart])
+@pytest.mark.parametrize("ending", [Peer.lose, lambda peer: peer.end(REPLACED)])
 def test_the_end_is_final(ending: Callable[[Peer], None]) -> None:
     """Whatever comes afterwards has no effect: no line, no second leave, no timer."""
     ada = Peer()
@@ -423,12 +418,10 @@ def test_the_end_is_final(ending: Callable[[Peer], None]) -> None:
         for _ in range(2 * CONTROL_BURST):
             ada.control()
         ada.begin()
-        ada.connection.heard()
         ada.connection.finished()
         assert ada.tick() == ()
         ada.end(RESTART)
         ada.lose()
-        ended_by_restart(ada)
         ada.wait(100.0)
     assert (ada.left, ada.ended) == first
     assert len(ada.said) == 30
@@ -450,10 +443,10 @@ def test_one_without_a_seat_has_none_to_give_up() -> None:
     assert ada.left == []
 
 
-def test_a_restart_says_come_back() -> None:
-    """4000, with a close frame."""
-    ada = Peer(PACE)
-    ended_by_restart(ada)
-    assert ada.ended is not None
-    assert (ada.ended.close, ada.ended.abort) == (RESTART, False)
-    assert ada.ended.close.reconnect
+def test_the_server_ends_a_connection_with_a_close_frame_or_without() -> None:
+    """A peer that reads is told why; one that does not is cut off."""
+    ada, bo = Peer(), Peer()
+    ada.end(RESTART)
+    bo.carry_out(bo.connection.end(SLOW, abort=True))
+    assert (ada.ended, bo.ended) == (End(RESTART, abort=False), End(SLOW, abort=True))
+    assert (ada.left, bo.left) == (["public"], ["public"])

@@ -35,14 +35,12 @@ from websockets.exceptions import (
 
 from parlour.core.events import Message, Sender
 from parlour.errors import Close, ConnectError, Disconnected, SettingsError
+from parlour.wire.contract import FRAME_LIMIT
 from parlour.wire.plain import Plain
 
 __all__ = ["DEFAULT_URL", "FRAME_LIMIT", "Address", "Client", "frame", "line"]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
-
-FRAME_LIMIT: Final = 128 * 1024
-"""Bytes in a frame, either way. The server closes with 1009 over it (the protocol's rule)."""
 
 OPEN_TIMEOUT: Final = 10.0
 PING_INTERVAL: Final = 20.0

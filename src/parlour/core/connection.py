@@ -1,6 +1,6 @@
 """One connection: which command is legal when, how fast, and when silence means the end.
 
-Data and time go in, effects come out. The hub calls `opened` once, then `handle` for each command, `heard` and
+Data and time go in, effects come out. The hub calls `opened` once, then `handle` for each command,
 `control` for other signs of life, `began` and `finished` around a message that arrives in pieces, `tick` when
 `deadline` has come, and at last `lost`. Each returns what must be carried out now, in order.
 """
@@ -28,7 +28,7 @@ from parlour.core.events import (
     value,
 )
 from parlour.core.moderation import Budget, checked_name, checked_text
-from parlour.errors import NO_PONG, RATE, RESTART, TOO_MANY_ERRORS, UNFINISHED, Close, Refusal
+from parlour.errors import NO_PONG, RATE, TOO_MANY_ERRORS, UNFINISHED, Close, Refusal
 
 HOLD_LIMIT: Final = 64 * 1024
 """Characters of lines held for a client that speaks faster than its rate."""
@@ -157,10 +157,6 @@ class Connection:
             return ()
         return self._hold(said, size, now)
 
-    def heard(self) -> None:
-        """Some bytes came: the peer lives."""
-        self._pong_by = inf
-
     def control(self, now: float) -> Sequence[Effect]:
         """A ping or pong came. Too many in a row, and the peer is not read for a while."""
         self._pong_by = inf
@@ -206,10 +202,6 @@ class Connection:
             return due
         due = min(due, self._ping_at, self._pong_by)
         return due if self._began is None else min(due, self._began + PIECES_LIMIT)
-
-    def restart(self) -> Sequence[Effect]:
-        """The server stops."""
-        return self.end(RESTART)
 
     def end(self, close: Close, *, abort: bool = False) -> Sequence[Effect]:
         """The server ends the connection: its seat is freed at once."""

@@ -6,7 +6,7 @@
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar, dataclass_transform
+from typing import NamedTuple, TypeAlias, TypeVar, dataclass_transform
 
 from parlour.errors import Close, Refusal
 
@@ -21,6 +21,17 @@ def value(cls: type[_T]) -> type[_T]:
     and several of these are made for each message.
     """
     return dataclass(slots=True)(cls)
+
+
+class Person(NamedTuple):
+    """A user of the host app. `id` is never shown in a booth; `name` is what others read, in place of `username`."""
+
+    id: str
+    name: str
+
+
+class Guest(NamedTuple):
+    """Somebody whom the host app lets in without saying who it is: `Guest()`."""
 
 
 @value

@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from parlour.errors import TOO_BIG, Close
-from parlour.hub import CLOSE_LIMIT, FRAME_LIMIT, Link
+from parlour.errors import Close
+from parlour.hub import CLOSE_LIMIT, Link
 
 _T = TypeVar("_T")
 
@@ -76,6 +76,10 @@ class AsgiConnection:
         over = asyncio.create_task(self._over.wait())
         try:
             await asyncio.wait((reader, writer, over), return_when=asyncio.FIRST_COMPLETED)
+            for served in (reader, writer):
+                if served.done() and (error := served.exception()) is not None:
+                    self._post(self._hub_loop, partial(self._failed, error))
+                    return
             if writer.done() and not self._over.is_set():  # closed by us: the client's answer ends the reader
                 await asyncio.wait((reader, over), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -125,18 +129,12 @@ class AsgiConnection:
             self._link.drained()
 
     def _receive(self, text: str | None, data: bytes | None) -> None:
-        link = self._link
-        if link is None:
-            raise RuntimeError("expected a link, got none: the seat comes first")
-        try:
-            if _size(text or data or "") > FRAME_LIMIT:
-                link.end(TOO_BIG)
-            elif text is not None:
-                link.receive(text)
-            elif data is not None:
-                link.receive_binary(data)
-        except Exception as error:
-            link.failed(error)
+        if self._link is not None:
+            self._link.receive_unmeasured(text, data)
+
+    def _failed(self, error: BaseException) -> None:
+        if self._link is not None and isinstance(error, Exception):
+            self._link.failed(error)
 
     # On the connection's loop
 
@@ -149,6 +147,7 @@ class AsgiConnection:
                 return
             if message["type"] == "websocket.disconnect":
                 return
+            await self._readable.wait()  # it may have been paused meanwhile
             # Waits for the hub where it lives on another loop: so a flood can't pile up between the two.
             await self._on_hub(partial(self._receive, message.get("text"), message.get("bytes")))
 

@@ -9,29 +9,32 @@ and the plain ASGI transport serves.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, MutableSet
 from typing import Any, Final, cast
 
 from starlette.websockets import WebSocket
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from parlour.errors import FRAGMENTS, TOO_BIG, Close
-from parlour.hub import CLOSE_LIMIT, FRAGMENTS_LIMIT, FRAME_LIMIT, Link, quiet_logger
+from parlour.errors import FRAGMENTS, NOT_UTF8, TOO_BIG, TOO_EARLY, Close
+from parlour.hub import CLOSE_LIMIT, FRAGMENTS_LIMIT, Link
+from parlour.wire.contract import FRAME_LIMIT
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # no compiler was at hand when it was installed
     from websockets.utils import apply_mask
 
+_quiet_logger = logging.getLogger("parlour.frames")
+"""For the library, which logs what people say at level DEBUG."""
+_quiet_logger.setLevel(logging.WARNING)
+
 _TEXT: Final = 0x81  # FIN and the opcode for text (RFC 6455 5.2)
 _MASKED: Final = 0x80
 _PING: Final = b"\x89\x00"
-_NOT_UTF8: Final = Close(1007, "text that is not UTF-8")
-_TOO_EARLY: Final = Close(1002, "data before the handshake was over")
 
 _NEEDED: Final = (
     "client",
@@ -54,6 +57,7 @@ class TakenConnection(asyncio.Protocol):
         "_abort_timer",
         "_closing",
         "_group",
+        "_is_deaf",
         "_limit",
         "_link",
         "_loop",
@@ -88,6 +92,7 @@ class TakenConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None  # set by `serve`
         self._reading = True
+        self._is_deaf = False  # what still comes is dropped
         self._closing = False  # a close frame was sent or received, or the transport failed
         self._rest: bytes | bytearray = b""  # the beginning of a frame that is not whole yet
         self._need = 0  # bytes of that frame, as far as its header tells
@@ -106,6 +111,8 @@ class TakenConnection(asyncio.Protocol):
     # What the transport calls
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         rest = self._rest
         if rest:
             if len(rest) + len(data) < self._need or not self._reading:
@@ -195,21 +202,27 @@ class TakenConnection(asyncio.Protocol):
                         break
                     size = int.from_bytes(data[at + 2 : at + 2 + wide])
                     if size > self._limit:
-                        self._close_with(TOO_BIG)
+                        # Nothing behind such a header is read: the frame is not taken, so where it ends is unknown.
+                        self._rest = b""
+                        self._is_deaf = True
+                        link.end(TOO_BIG)
                         return
                 stop = start + size
                 if stop > end:
                     self._need = stop - at
                     break
                 if data[at] == _TEXT and data[at + 1] & _MASKED and self._parser is None:
-                    link.receive(apply_mask(data[start:stop], data[start - 4 : start]).decode())
+                    try:
+                        text = apply_mask(data[start:stop], data[start - 4 : start]).decode()
+                    except UnicodeDecodeError:
+                        link.end(NOT_UTF8)
+                    else:
+                        link.receive(text)
                 else:
                     self._read_frame(data[at:stop], link)
                 at = stop
-        except UnicodeDecodeError:
-            self._close_with(_NOT_UTF8)
-            return
         except Exception as error:
+            self._rest = b""
             link.failed(error)
             return
         self._rest = data[at:] if at else data
@@ -241,7 +254,7 @@ class TakenConnection(asyncio.Protocol):
                 self._parser = None
         elif not self._closing:
             # A close frame came, or the library found an error: its answer goes out behind what the room said before.
-            link.lost()
+            link.parted()
             self._write(b"".join(parser.data_to_send()))
             self._begin_closing()
             self._transport.close()
@@ -266,17 +279,18 @@ class TakenConnection(asyncio.Protocol):
                     link.finished()
                     self._deliver(Opcode.TEXT if kind == b"t" else Opcode.BINARY, b"".join(pieces), link)
                 elif len(self._pieces) > FRAGMENTS_LIMIT:
-                    self._close_with(FRAGMENTS)
+                    link.end(FRAGMENTS)
 
     def _deliver(self, opcode: Opcode, data: bytes, link: Link) -> None:
-        if opcode is Opcode.TEXT:
-            link.receive(data.decode())
-        else:
+        if opcode is not Opcode.TEXT:
             link.receive_binary(data)
-
-    def _close_with(self, close: Close) -> None:
-        if self._link is not None:
-            self._link.end(close)
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            link.end(NOT_UTF8)
+        else:
+            link.receive(text)
 
     def _begin_closing(self) -> None:
         self._closing = True
@@ -299,7 +313,7 @@ class TakenConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def _new_parser(self) -> ServerProtocol:
-        return ServerProtocol(state=State.OPEN, max_size=self._limit, logger=quiet_logger)
+        return ServerProtocol(state=State.OPEN, max_size=self._limit, logger=_quiet_logger)
 
 
 class Upgrade:
@@ -308,6 +322,11 @@ class Upgrade:
     def __init__(self, protocol: WebSocketsSansIOProtocol) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
+
+    @property
+    def server(self) -> object:
+        """Stands for the running server: another one has another object."""
+        return self._protocol.connections
 
     @property
     def host(self) -> str | None:
@@ -361,10 +380,10 @@ class Upgrade:
         link = connect(taken)
         taken.serve(link)
         if is_half_read:
-            link.end(_TOO_EARLY)
-        for message in early:
+            link.end(TOO_EARLY)
+        for message in cast(list[dict[str, Any]], early):
             if message["type"] == "websocket.receive":
-                _receive(link, cast(dict[str, Any], message))
+                link.receive_unmeasured(message.get("text"), message.get("bytes"))
 
 
 def found(websocket: WebSocket) -> Upgrade | None:
@@ -373,20 +392,12 @@ def found(websocket: WebSocket) -> Upgrade | None:
     Starlette wraps `send` and leaves `receive` as it was. Something else that wraps it, such as tracing, wants to see
     every message, and the plain ASGI transport lets it.
     """
-    protocol = getattr(websocket._receive, "__self__", None)
-    if type(protocol) is not WebSocketsSansIOProtocol or not all(hasattr(protocol, name) for name in _NEEDED):
+    protocol = getattr(getattr(websocket, "_receive", None), "__self__", None)
+    if type(protocol) is not WebSocketsSansIOProtocol or not _CAN_TELL:
+        return None
+    if not all(hasattr(protocol, name) for name in _NEEDED):
         return None
     return Upgrade(protocol)
-
-
-def _receive(link: Link, message: dict[str, Any]) -> None:
-    try:
-        if message.get("text") is not None:
-            link.receive(message["text"])
-        else:
-            link.receive_binary(message["bytes"])
-    except Exception as error:
-        link.failed(error)
 
 
 def _is_between_frames(conn: ServerProtocol) -> bool:
@@ -395,6 +406,20 @@ def _is_between_frames(conn: ServerProtocol) -> bool:
     while inner.gi_yieldfrom is not None:
         inner = inner.gi_yieldfrom
     return str(inner.__name__) == "at_eof"
+
+
+def _can_tell_frames_apart() -> bool:
+    """Probe what `_is_between_frames` leans on: where the library changed, plain ASGI serves."""
+    conn = ServerProtocol(state=State.OPEN)
+    try:
+        before = _is_between_frames(conn)
+        conn.receive_data(b"\x81")
+        return before and not _is_between_frames(conn)
+    except AttributeError:
+        return False
+
+
+_CAN_TELL: Final = _can_tell_frames_apart()
 
 
 class _Dead:
@@ -410,50 +435,3 @@ class _Dead:
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, with an end to waiting: a request must be whole 10 seconds after it could begin."""
-
-    REQUEST_LIMIT: Final = 10.0
-    HEADER_LIMIT: Final = 64 * 1024
-
-    _request_timer: asyncio.TimerHandle | None = None
-    _header_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._expect_request()
-
-    def data_received(self, data: bytes) -> None:
-        self._header_bytes += len(data)
-        if self._header_bytes > self.HEADER_LIMIT and self._request_timer is not None:
-            self.transport.abort()
-            return
-        super().data_received(data)
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._stop_expecting()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._expect_request()
-
-    def handle_websocket_upgrade(self) -> None:
-        self._stop_expecting()
-        super().handle_websocket_upgrade()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_expecting()
-        super().connection_lost(exc)
-
-    def _expect_request(self) -> None:
-        self._stop_expecting()
-        self._header_bytes = 0
-        self._request_timer = self.loop.call_later(self.REQUEST_LIMIT, self.transport.abort)
-
-    def _stop_expecting(self) -> None:
-        if self._request_timer is not None:
-            self._request_timer.cancel()
-            self._request_timer = None

@@ -45,17 +45,19 @@ class Denial(NamedTuple):
 class Visit:
     """A connection that was let in, and counts until it ends."""
 
-    __slots__ = ("_address", "_door")
+    __slots__ = ("_counts", "_door", "peer")
 
-    def __init__(self, door: "Door", address: str) -> None:
+    def __init__(self, door: "Door", peer: Peer) -> None:
+        self.peer = peer
         self._door = door
-        self._address: str | None = address
+        self._counts = True
 
     def end(self) -> None:
         """To end twice is to end once."""
-        address, self._address = self._address, None
-        if address is not None:
-            self._door.leave(address)
+        with self._door.lock:  # the hub's thread and the endpoint's may both end it
+            if self._counts:
+                self._counts = False
+                self._door.leave(self.peer.address)
 
 
 class Door:
@@ -71,7 +73,7 @@ class Door:
             url = urlsplit(settings.url)
             self._origins.add(f"{url.scheme}://{url.netloc}".lower())
         self._settings = settings
-        self._lock = Lock()  # servers that run sockets in several threads share this object
+        self.lock = Lock()  # servers that run sockets in several threads share this object
         self._open: dict[str, int] = {}
         self._arrivals: dict[str, Budget] = {}
 
@@ -146,19 +148,18 @@ class Door:
         limit = self._settings.per_address
         if limit is None:
             limit = inf if peer.is_local else DEFAULT_PER_ADDRESS
-        with self._lock:
+        with self.lock:
             held = self._open.get(peer.address, 0)
             if limit != inf and not self._may_arrive(peer.address, int(limit), held, now):
                 return Denial(429, "too many connections from your address; close some, or try again in a few seconds")
             self._open[peer.address] = held + 1
-        return Visit(self, peer.address)
+        return Visit(self, peer)
 
     def leave(self, address: str) -> None:
-        """One connection from the address is over. A `Visit` calls this."""
-        with self._lock:
-            held = self._open.pop(address)
-            if held > 1:
-                self._open[address] = held - 1
+        """One connection from the address is over. A `Visit` calls this, and holds `lock`."""
+        held = self._open.pop(address)
+        if held > 1:
+            self._open[address] = held - 1
 
     def _may_arrive(self, address: str, limit: int, held: int, now: float) -> bool:
         if held >= limit:

@@ -8,18 +8,20 @@ import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol, TypeGuard, cast
 
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from parlour.core.events import Enter, Find
+from parlour.core.events import Enter, Find, Guest, Person
 from parlour.core.moderation import mended_name
 from parlour.errors import VERSION
-from parlour.hub import Hub, Link, Socket
+from parlour.hub import Hub, Link
 from parlour.settings import Settings
 from parlour.transport.asgi import AsgiConnection
 from parlour.web.door import Denial, Door, Visit, offered_subprotocols
@@ -31,6 +33,7 @@ PUBLIC: Final = "public"
 
 _STATIC: Final = Path(__file__).parent / "static"
 _HINT_SECONDS: Final = 60.0
+_AUTHENTICATE_SECONDS: Final = 5.0
 
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
@@ -46,17 +49,6 @@ _PAGE_HEADERS: Final = {
 }
 
 
-class Person(NamedTuple):
-    """A user of the host app. `id` is never shown in a booth; `name` is what others read, in place of `username`."""
-
-    id: str
-    name: str
-
-
-class Guest(NamedTuple):
-    """Somebody whom the host app lets in without saying who it is: `Guest()`."""
-
-
 Identity = Person | Guest | None
 Authenticate = Callable[[HTTPConnection], Identity | Awaitable[Identity]]
 """The host app's word on who opens a connection: a `Person`, a `Guest`, or None for one who may not come in."""
@@ -64,6 +56,11 @@ Authenticate = Callable[[HTTPConnection], Identity | Awaitable[Identity]]
 
 class Upgrade(Protocol):
     """A WebSocket request on a server that lets its connection be taken over."""
+
+    @property
+    def server(self) -> object:
+        """Stands for the running server: another one has another object."""
+        ...
 
     @property
     def host(self) -> str | None:
@@ -91,8 +88,17 @@ class Upgrade(Protocol):
         ...
 
 
-HubFor = Callable[[bool], tuple[Hub, asyncio.AbstractEventLoop]]
-"""The hub and the event loop that it lives on, for a connection on the running loop; True if that can be taken over."""
+class Home(Protocol):
+    """Where the hub is."""
+
+    def is_stopping(self, server: object | None) -> bool:
+        """Whether that server, or the only one there is, is about to stop."""
+        ...
+
+    def hub_for(self, server: object | None) -> tuple[Hub, asyncio.AbstractEventLoop]:
+        """The hub and its event loop, for a connection on the running loop. `server` is given where the connection can
+        be taken over from it."""
+        ...
 
 
 class Endpoints:
@@ -102,13 +108,13 @@ class Endpoints:
         self,
         settings: Settings,
         *,
-        hub_for: HubFor,
+        home: Home,
         found: Callable[[WebSocket], Upgrade | None],
         takeover: bool,
         authenticate: Authenticate | None,
     ) -> None:
         """`found` finds the server behind a request, where its connections can be taken over; `takeover` allows it."""
-        self._hub_for = hub_for
+        self._home = home
         self._found = found
         self._takeover = takeover
         self._authenticate = authenticate
@@ -131,8 +137,8 @@ class Endpoints:
 
     async def _open(self, websocket: WebSocket, place: Enter | Find) -> None:
         upgrade = self._upgrade_of(websocket)
-        hub, hub_loop = self._hub_for(self._takeover and upgrade is not None)
-        visit = self._let_in(websocket, upgrade, hub)
+        server = upgrade.server if upgrade is not None and self._takeover else None
+        visit = self._let_in(websocket, upgrade, server)
         if isinstance(visit, Denial):
             self._hint(visit.hint)
             await _deny(websocket, upgrade, visit)
@@ -149,7 +155,10 @@ class Endpoints:
                 await websocket.accept(subprotocol)
                 await websocket.close(VERSION.code, VERSION.reason)
                 return
-            connect = self._connector(websocket, upgrade, hub, wire, place, identity, visit)
+            hub, hub_loop = self._home.hub_for(server)
+            person, name = (identity.id, mended_name(identity.name)) if isinstance(identity, Person) else (None, None)
+            pace = self._door.pace(visit.peer)
+            connect = partial(hub.connect, wire=wire, place=place, pace=pace, person=person, name=name, gone=visit.end)
             if upgrade is not None:
                 upgrade.decline_deflate()
             if upgrade is not None and self._takeover and asyncio.get_running_loop() is hub_loop:
@@ -168,45 +177,47 @@ class Endpoints:
             upgrade.hide_query()
         return upgrade
 
-    def _let_in(self, websocket: WebSocket, upgrade: Upgrade | None, hub: Hub) -> Visit | Denial:
-        if hub.draining:
+    def _let_in(self, websocket: WebSocket, upgrade: Upgrade | None, server: object | None) -> Visit | Denial:
+        if self._home.is_stopping(server):
             return Denial(503, "the server restarts; try again in a few seconds")
         denial = self._door.check_origin(websocket.scope["scheme"], websocket.headers)
         if denial is not None:
             return denial
-        return self._door.enter(self._door.peer(_host(websocket, upgrade), websocket.headers), time.monotonic())
-
-    async def _identify(self, websocket: WebSocket) -> Person | Guest | Denial:
-        if self._authenticate is None:
-            return Guest()
-        try:
-            answer = self._authenticate(websocket)
-            identity = await answer if inspect.isawaitable(answer) else answer
-        except Exception as error:  # the host app's own; its values may be secrets
-            where = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("authenticate failed: %s\n%s", type(error).__name__, where)
-            return Denial(500, "who you are could not be checked; try again later")
-        return Denial(403, "sign in first") if identity is None else identity
-
-    def _connector(
-        self,
-        websocket: WebSocket,
-        upgrade: Upgrade | None,
-        hub: Hub,
-        wire: Wire,
-        place: Enter | Find,
-        identity: Person | Guest,
-        visit: Visit,
-    ) -> Callable[[Socket], Link]:
-        peer = self._door.peer(_host(websocket, upgrade), websocket.headers)
         if not self._hops and "x-forwarded-for" in websocket.headers:
             self._hint(
                 "requests come through a proxy, and all its clients share the limits of one address; "
                 "tell how many proxies to trust with --trusted-hops 1"
             )
-        person, name = (identity.id, mended_name(identity.name)) if isinstance(identity, Person) else (None, None)
-        pace = self._door.pace(peer)
-        return partial(hub.connect, wire=wire, place=place, pace=pace, person=person, name=name, gone=visit.end)
+        host = websocket.client.host if websocket.client is not None else None
+        peer = self._door.peer(host if upgrade is None else upgrade.host, websocket.headers)
+        return self._door.enter(peer, time.monotonic())
+
+    async def _identify(self, websocket: WebSocket) -> Person | Guest | Denial:
+        """What the host app's hook says. Whatever is not a proper identity is refused: a hook with a mistake in it must
+        not let everyone in."""
+        if self._authenticate is None:
+            return Guest()
+        try:
+            async with asyncio.timeout(_AUTHENTICATE_SECONDS):
+                identity = await _called(self._authenticate, websocket)
+        except HTTPException as error:
+            return Denial(error.status_code, error.detail)
+        except TimeoutError:
+            logger.error("authenticate took longer than %s seconds", _AUTHENTICATE_SECONDS)
+            return Denial(503, "who you are could not be checked in time; try again later")
+        except Exception as error:  # the host app's own; its values may be secrets
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("authenticate failed: %s\n%s", type(error).__name__, where)
+            return Denial(500, "who you are could not be checked; try again later")
+        if identity is None:
+            return Denial(403, "sign in first")
+        if isinstance(identity, Guest) or _is_proper(identity):
+            return identity
+        logger.error(
+            "authenticate gave a %s; give a Person with a non-empty text as id and a text as name, Guest(), or None",
+            type(identity).__name__,
+        )
+        return Denial(500, "who you are could not be checked; try again later")
 
     def _hint(self, words: str | None) -> None:
         """Tell the operator what to do, once a minute at most: it is others who cause it."""
@@ -216,10 +227,22 @@ class Endpoints:
             logger.warning(words)
 
 
-def _host(websocket: WebSocket, upgrade: Upgrade | None) -> str | None:
-    if upgrade is not None:
-        return upgrade.host
-    return None if websocket.client is None else websocket.client.host
+async def _called(authenticate: Authenticate, connection: HTTPConnection) -> Identity:
+    """A plain function runs in a thread, as FastAPI does it: it may ask a database."""
+    if inspect.iscoroutinefunction(authenticate):
+        return await cast(Callable[[HTTPConnection], Awaitable[Identity]], authenticate)(connection)
+    ask = cast(Callable[[HTTPConnection], Any], authenticate)
+    answer: Any = await run_in_threadpool(ask, connection)
+    if inspect.isawaitable(answer):  # an object whose `__call__` is a coroutine function, or a partial
+        answer = await answer
+    return cast(Identity, answer)
+
+
+def _is_proper(identity: object) -> TypeGuard[Person]:
+    if not isinstance(identity, Person):
+        return False
+    texts: tuple[object, object] = identity  # what the annotations promise is the host app's to keep
+    return all(isinstance(text, str) for text in texts) and bool(identity.id)
 
 
 async def _deny(websocket: WebSocket, upgrade: Upgrade | None, denial: Denial) -> None:

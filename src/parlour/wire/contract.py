@@ -1,9 +1,12 @@
 """What a wire is: how core objects look as text on a WebSocket."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from parlour.core.events import Command, Event
 from parlour.errors import Close, Refusal
+
+FRAME_LIMIT: Final = 128 * 1024
+"""Bytes of one message on any wire."""
 
 
 class Wire(Protocol):

@@ -22,7 +22,9 @@ _NOTICE_MEMBERS: Final = 50
 _BREAKS = re.compile("\r\n|[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]")
 """Line breaks in the sense of UAX #14 and of `str.splitlines`, and all control characters but the tab."""
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"|([\[{])|([\]}])', re.DOTALL)
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
+"""Strings and brackets. A string without an end goes to the end of the text: were it no match, the search would begin
+anew at every quote in it, and 128 KiB of them take half a minute."""
 
 
 class _Line(msgspec.Struct):

@@ -1,0 +1,404 @@
+"""One contract for both transports: what a client sees is the same, whoever serves it."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from parlour.hub import FRAGMENTS_LIMIT
+from parlour.wire.contract import FRAME_LIMIT
+from tests.raw import (
+    BINARY,
+    CLOSE,
+    CONT,
+    DEADLINE,
+    PING,
+    PONG,
+    TEXT,
+    Client,
+    ClosedError,
+    connect,
+    frame,
+    line,
+    said,
+)
+from tests.servers import fill, until
+from tests.transport.conftest import Serving, Way
+
+pytestmark = pytest.mark.anyio
+
+LOOPS = ("asyncio", "uvloop")
+TAKEN = [
+    *(Way("auto", loop) for loop in LOOPS),
+    *(Way("auto", loop, tls=True) for loop in LOOPS),
+    Way("auto", "uvloop", oldest=True),
+    Way("auto", "asyncio", flags=("--http", "h11")),
+]
+LEFT_ALONE = [
+    *(Way("asgi", loop) for loop in LOOPS),
+    Way("asgi", "uvloop", tls=True),
+    Way("asgi", "asyncio", oldest=True),
+]
+FALLING_BACK = [Way(flags=("--ws", "websockets")), Way(flags=("--ws", "wsproto"))]
+"""uvicorn's other WebSocket classes can't be taken over; how strict they are is their own affair."""
+
+
+def served(*ways: Way) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("server", ways, indirect=True, ids=str)
+
+
+taken = served(*TAKEN)
+strict = served(*TAKEN, *LEFT_ALONE)
+everywhere = served(*TAKEN, *LEFT_ALONE, *FALLING_BACK)
+
+ADA = said("ada", "hi")
+
+
+@asynccontextmanager
+async def joined(
+    server: Serving, path: str = "/chat/public", receive_buffer: int | None = None
+) -> AsyncIterator[Client]:
+    async with connect(server.url, path, tls=server.tls, receive_buffer=receive_buffer) as client:
+        yield client
+
+
+async def closed_by(server: Serving, *cases: bytes) -> list[int | None]:
+    """Each case comes from a client of its own, all at once; the codes that they are closed with. Nobody else is
+    disturbed."""
+
+    async def code_for(data: bytes) -> int | None:
+        async with joined(server) as ada:
+            await ada.send(data)
+            code, _ = await ada.closed()
+            await ada.ended()
+            return code
+
+    async with joined(server) as bo:
+        codes = await asyncio.gather(*map(code_for, cases))
+        await bo.say("bo", "still here")
+        assert await bo.line() == "bo> still here"
+        return codes
+
+
+# Talking
+
+
+@everywhere
+async def test_all_hear_all_in_order(server: Serving) -> None:
+    async with joined(server) as ada, joined(server) as bo:
+        await ada.send(b"".join(said("ada", str(number)) for number in range(300)))
+        expected = [f"ada> {number}" for number in range(300)]
+        assert await ada.lines(300) == expected
+        assert await bo.lines(300) == expected
+
+
+@everywhere
+async def test_two_meet_in_a_booth(server: Serving) -> None:
+    async with (
+        joined(server, "/chat/private") as ada,
+        joined(server, "/chat/private") as bo,
+        joined(server, "/chat/private") as cy,
+    ):
+        await cy.say("cy", "alone")
+        assert await cy.line() == "cy> alone"
+        await ada.say("ada", "hi")
+        assert await ada.line() == await bo.line() == "ada> hi"
+        for one in (cy, ada, bo):
+            await one.leave()
+
+
+@everywhere
+async def test_binary_is_taken_like_text(server: Serving) -> None:
+    async with joined(server) as ada:
+        await ada.send(frame(BINARY, line("ada", "grüße 🦦")))
+        assert await ada.line() == "ada> grüße 🦦"
+        await ada.send(frame(BINARY, b"\xff\xfe"))
+        assert (await ada.line()).startswith("! bad_frame: ")
+
+
+@everywhere
+async def test_all_sizes_of_frames(server: Serving) -> None:
+    """Around the borders of the header's three forms, in both directions."""
+    frameless = len(line("ada", ""))
+    async with joined(server) as ada:
+        for size in (0, 125 - frameless, 126 - frameless, 119, 120, 121, 65535 - frameless, 65536 - frameless, 9_999):
+            text = "x" * min(size, 10_000)
+            await ada.say("ada", text)
+            assert await ada.line() == f"ada> {text}"
+        long = "🦦" * 10_000
+        await ada.send(frame(TEXT, b'{"username":"ada","message":"' + long.encode() + b'"}'))
+        assert await ada.line() == f"ada> {long}"
+
+
+@everywhere
+async def test_the_longest_message_that_is_read(server: Serving) -> None:
+    """128 KiB on the wire are read, and refused with words, for no message may be that long."""
+    async with joined(server) as ada:
+        payload = line("ada", "x" * (FRAME_LIMIT - len(line("ada", ""))))
+        assert len(payload) == FRAME_LIMIT
+        await ada.send(frame(TEXT, payload))
+        assert (await ada.line()).startswith("! too_large: ")
+        await ada.send(frame(BINARY, payload))
+        assert (await ada.line()).startswith("! too_large: ")
+
+
+@everywhere
+async def test_a_message_in_fragments(server: Serving) -> None:
+    """Cut within a character, with a ping in between."""
+    payload = '{"username": "ada", "message": "üüü"}'.encode()
+    async with joined(server) as ada:
+        at = payload.index("ü".encode()) + 1
+        await ada.send(frame(TEXT, payload[:at], fin=False))
+        await ada.send(frame(PING, b"still there?"))
+        assert await ada.frame() == (0x80 | PONG, b"still there?")
+        await ada.send(frame(CONT, payload[at : at + 1], fin=False) + frame(CONT, b"", fin=False))
+        await ada.send(frame(CONT, payload[at + 1 :]))
+        assert await ada.line() == "ada> üüü"
+        await ada.send(frame(BINARY, payload[:at], fin=False) + frame(CONT, payload[at:]) + ADA)
+        assert await ada.lines(2) == ["ada> üüü", "ada> hi"]
+
+
+@everywhere
+async def test_as_many_fragments_as_allowed(server: Serving) -> None:
+    payload = line("ada", "x" * 100)
+    pieces = [payload[at : at + 1] for at in range(FRAGMENTS_LIMIT - 1)]
+    async with joined(server) as ada:
+        for opcode, piece in zip((TEXT, *[CONT] * (len(pieces) - 1)), pieces, strict=True):
+            await ada.send(frame(opcode, piece, fin=False))
+        await ada.send(frame(CONT, payload[len(pieces) :]))
+        assert await ada.line() == f"ada> {'x' * 100}"
+
+
+@everywhere
+async def test_pings_are_answered(server: Serving) -> None:
+    async with joined(server) as ada:
+        for payload in (b"", b"x", b"x" * 125):
+            await ada.send(frame(PING, payload))
+            assert await ada.frame() == (0x80 | PONG, payload)
+        await ada.send(frame(PONG, b"nobody asked"))
+        await ada.send(ADA + frame(PING, b"behind") + ADA)
+        got = [await ada.frame() for _ in range(3)]
+        assert sorted(got) == sorted([(0x80 | PONG, b"behind"), (0x81, b"ada> hi"), (0x81, b"ada> hi")])
+
+
+@everywhere
+async def test_frames_byte_by_byte(server: Serving) -> None:
+    """Text, ping and fragments; each byte a packet of its own."""
+    data = (
+        ADA + frame(PING, b"p") + frame(TEXT, line("ada", "x" * 200)) + frame(TEXT, b"{", fin=False) + frame(CONT, b"}")
+    )
+    async with joined(server) as ada:
+        for at in range(len(data)):
+            await ada.send(data[at : at + 1])
+        got = [await ada.frame() for _ in range(4)]
+    assert [one.data.partition(b":")[0] for one in got if one.opcode == TEXT] == [
+        b"ada> hi",
+        b"ada> " + b"x" * 200,
+        b"! bad_field",
+    ]
+    assert (0x80 | PONG, b"p") in got
+
+
+@everywhere
+async def test_deflate_is_declined(server: Serving) -> None:
+    """Whoever serves `--ws websockets` or `wsproto` decides that with flags of uvicorn."""
+    offer = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+    async with connect(server.url, headers=offer, tls=server.tls) as ada:
+        if server.way not in FALLING_BACK:
+            assert "sec-websocket-extensions" not in ada.response.headers
+        await ada.send(ADA)
+        assert (await ada.frame()).data == b"ada> hi" or server.way in FALLING_BACK
+
+
+# Slow readers
+
+
+@everywhere
+async def test_a_crowd_gets_everything(server: Serving) -> None:
+    """No healthy member is ever left behind, on TLS neither, where no write is done at once."""
+    texts = [str(number) + "x" * 2_000 for number in range(20)]
+    async with asyncio.timeout(2 * DEADLINE):
+        async with joined(server) as a, joined(server) as b, joined(server) as c, joined(server) as d:
+            for _ in range(20):
+                await a.send(b"".join(said("ada", text) for text in texts))
+                for member in (a, b, c, d):
+                    assert await member.lines(20) == [f"ada> {text}" for text in texts]
+
+
+@strict
+async def test_who_was_slow_for_a_while_gets_everything(server: Serving) -> None:
+    """What waits for one who does not read comes in order, and then the room live."""
+    async with joined(server) as ada, joined(server, receive_buffer=2048) as bo:
+        bo.stop_reading()
+        count = await fill(bo, ada)
+        bo.read_again()
+        for _ in range(count):
+            assert await bo.line() == f"ada> {'x' * 10_000}"
+        for name, one in (("bo", bo), ("ada", ada)):
+            await one.say(name, "hi")
+            assert await ada.line() == await bo.line() == f"{name}> hi"
+
+
+# The end
+
+
+@everywhere
+@pytest.mark.parametrize("payload", [b"", struct.pack("!H", 1000), struct.pack("!H", 1001) + b"gone", b"\x0f\xa0"])
+async def test_a_client_closes(server: Serving, payload: bytes) -> None:
+    """It is answered with its own code, hears what it said before, and the connection ends."""
+    async with joined(server) as ada:
+        await ada.send(ADA + frame(CLOSE, payload) + ADA)
+        got = [await ada.frame() for _ in range(2)] if server.way in TAKEN else [await ada.frame()]
+        if server.way in TAKEN:
+            assert [one.data for one in got] == [b"ada> hi", payload]
+        await ada.ended()
+
+
+@everywhere
+async def test_the_server_closes(server: Serving) -> None:
+    """Code and reason arrive, behind what was said before; then the connection ends."""
+    async with joined(server) as ada:
+        await ada.send(frame(TEXT, b"nonsense") * 10 + ADA)
+        got = [await ada.frame() for _ in range(11)]
+        assert all(one.data.startswith(b"! bad_frame: ") for one in got[:10])
+        assert got[10] == (0x80 | CLOSE, struct.pack("!H", 4510) + b"too many errors")
+        await ada.send(ADA + frame(CLOSE, got[10].data))
+        await ada.ended()
+
+
+@served(*TAKEN[:3], LEFT_ALONE[0])
+async def test_the_server_closes_without_an_answer(server: Serving) -> None:
+    """A client that does not answer the close frame is cut off, and its seat was free before."""
+    async with joined(server) as bo, joined(server) as ada:
+        await ada.send(frame(TEXT, b"nonsense") * 10)
+        for _ in range(11):
+            await ada.frame()
+        await bo.say("bo", "hi")
+        assert await bo.line() == "bo> hi"
+        with pytest.raises(ClosedError):
+            await ada.frame()
+
+
+@everywhere
+@pytest.mark.parametrize("data", [b"", ADA[:1], ADA[:5], ADA[:-1], frame(TEXT, b"{", fin=False)])
+async def test_a_client_crashes(server: Serving, data: bytes) -> None:
+    """In the middle of anything: its partner's booth has a free seat then."""
+    async with joined(server, "/chat/private") as bo:
+        async with joined(server, "/chat/private") as ada:
+            await ada.send(ADA + data)
+            assert await ada.line() == await bo.line() == "ada> hi"
+        await expect_free_seat(server, bo)
+
+
+@everywhere
+async def test_a_client_stops_sending(server: Serving) -> None:
+    """It ends its half of the connection without a close frame."""
+    async with joined(server, "/chat/private") as bo, joined(server, "/chat/private") as ada:
+        await ada.send(ADA)
+        assert await ada.line() == await bo.line() == "ada> hi"
+        if server.tls is None:
+            ada.writer.write_eof()
+            await ada.ended()
+        else:
+            ada.cut()
+        await expect_free_seat(server, bo)
+
+
+async def expect_free_seat(server: Serving, bo: Client) -> None:
+    """Newcomers come until one meets bo."""
+
+    async def meets_bo() -> bool:
+        async with joined(server, "/chat/private") as cy:
+            await cy.say("cy", "hi")
+            assert await cy.line() == "cy> hi"
+            await bo.say("bo", "anyone?")
+            first = await bo.line()
+            await cy.leave()
+            return first == "cy> hi" and await bo.line() == "bo> anyone?"
+
+    await until(meets_bo, "a free seat")
+
+
+# Breaking the rules
+
+
+@strict
+async def test_too_big_a_message(server: Serving) -> None:
+    payload = line("ada", "x" * FRAME_LIMIT)
+    cases = [frame(TEXT, payload), frame(BINARY, payload)]
+    cases += [frame(opcode, payload[:100_000], fin=False) + frame(CONT, payload[100_000:]) for opcode in (TEXT, BINARY)]
+    assert await closed_by(server, *cases) == [1009] * 4
+
+
+@taken
+async def test_too_big_a_message_is_not_waited_for(server: Serving) -> None:
+    """Its header is enough."""
+    sizes = (FRAME_LIMIT + 1, 1 << 40, (1 << 63) + 1)
+    assert await closed_by(server, *(struct.pack("!BBQ4s", 0x81, 0x80 | 127, size, b"mask") for size in sizes)) == [
+        1009,
+        1009,
+        1009,
+    ]
+
+
+@taken
+async def test_too_many_fragments(server: Serving) -> None:
+    pieces = [frame(CONT, b"", fin=False)] * FRAGMENTS_LIMIT
+    assert await closed_by(server, frame(TEXT, b"{", fin=False) + b"".join(pieces)) == [1009]
+
+
+@strict
+async def test_text_that_is_not_utf_8(server: Serving) -> None:
+    cases = []
+    for text in (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"):
+        payload = b'{"username": "ada", "message": "' + text + b'"}'
+        cases += [frame(TEXT, payload), frame(TEXT, payload[:5], fin=False) + frame(CONT, payload[5:])]
+    assert await closed_by(server, *cases) == [1007] * 8
+
+
+BROKEN = {
+    "no mask": frame(TEXT, b"{}", masked=False),
+    "no mask, longer": frame(TEXT, line("ada", "hi"), masked=False),
+    "no mask, longest": frame(TEXT, line("ada", "hi") * 9, masked=False),
+    "no mask, empty": frame(TEXT, masked=False),
+    "compressed": frame(TEXT, b"{}", reserved=4),
+    "reserved bit": frame(TEXT, b"{}", reserved=1),
+    "unknown opcode": frame(3, b"{}"),
+    "unknown control opcode": frame(11, b"{}"),
+    "continues nothing": frame(CONT, b"{}"),
+    "text within fragments": frame(TEXT, b"{", fin=False) + frame(TEXT, b"}"),
+    "fragments within fragments": frame(TEXT, b"{", fin=False) + frame(BINARY, b"}", fin=False),
+    "ping in fragments": frame(PING, b"", fin=False),
+    "ping too long": frame(PING, b"x" * 126),
+    "half a close code": frame(CLOSE, b"x"),
+    "close code that is never sent": frame(CLOSE, struct.pack("!H", 1005)),
+    "close code too low": frame(CLOSE, struct.pack("!H", 999)),
+    "close within fragments": frame(TEXT, b"{", fin=False) + frame(CLOSE, b""),
+}
+
+
+@strict
+async def test_broken_frames(server: Serving) -> None:
+    codes = await closed_by(server, *BROKEN.values())
+    assert dict(zip(BROKEN, codes, strict=True)) == dict.fromkeys(BROKEN, 1002)
+
+
+@strict
+async def test_a_close_reason_that_is_not_utf_8(server: Serving) -> None:
+    (code,) = await closed_by(server, frame(CLOSE, struct.pack("!H", 1000) + b"\xff"))
+    assert code in (1002, 1007)
+
+
+@strict
+async def test_nothing_is_heard_from_a_closed_connection(server: Serving) -> None:
+    """What comes behind an error, or behind a close frame, in one piece or later, is no line any more."""
+    async with joined(server) as bo:
+        for end in (frame(TEXT, b"\xff"), frame(CONT), frame(CLOSE), frame(TEXT, b"x" * (FRAME_LIMIT + 1))):
+            async with joined(server) as ada:
+                await ada.send(end + ADA)
+                await ada.send(ADA)
+                await ada.closed()
+        await bo.say("bo", "hi")
+        assert await bo.line() == "bo> hi"
