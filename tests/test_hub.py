@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import gc
 import inspect
 import logging
 import sys
@@ -1041,11 +1042,13 @@ class Way:
         self._hear(turn, taken[0], said)  # the first line of a name takes a longer way
         for transport in self.transports:
             transport.writes = 0
+        gc.disable()  # its callbacks, which Hypothesis has some of, would be counted
         sys.setprofile(self._note)
         try:
             self._hear(turn, taken[0], said)
         finally:
             sys.setprofile(None)
+            gc.enable()
         self.tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
     def _hear(self, turn: Turn, connection: TakenConnection, said: bytes) -> None:

@@ -272,8 +272,10 @@ class Link:
 
     def lost(self) -> None:
         """The connection is gone."""
-        self._hub.carry_out(self, self.connection.lost())
-        self._hub.forget(self)
+        try:
+            self._hub.carry_out(self, self.connection.lost())
+        finally:
+            self._hub.forget(self)
 
     def paused(self) -> None:
         """The transport has not written all that it was given."""
