@@ -235,6 +235,18 @@ def test_empty_lines_cannot_be_held_without_end() -> None:
     assert not ada.is_read()
 
 
+def test_what_was_said_makes_room_for_as_much_again() -> None:
+    """Nothing remains of a held line that is said, not even of many small ones."""
+    ada = Peer(UNPINGED)
+    for _ in range(3):
+        use_up(ada)
+        for number in range(HOLD_LIMIT // HOLD_OVERHEAD - 1):
+            ada.say(f"{number}", size=0)
+        assert ada.is_read()
+        ada.wait(120.0)
+        ada.answers.clear()
+
+
 def test_a_minute_of_pressing_ends_the_connection() -> None:
     """One who is read again and presses on at once is let go after 60 s of not being read, with 4013."""
     ada = Peer(UNPINGED)
@@ -310,6 +322,7 @@ def test_a_peer_that_answers_its_pings_lives() -> None:
         assert ada.pings == [20.0 * ping for ping in range(1, number + 1)]
         ada.wait(9.0)
         answer()
+    ada.wait(5.0)
     assert ada.ended is None
 
 

@@ -58,6 +58,7 @@ class House:
         self.guests: dict[str, Guest] = {}
         self.luck = 0  # what `choose` answers, within its range
         self.asked: list[int] = []  # from how many it had to choose
+        self.is_prompt = True  # whether it gives up a displaced seat from within the call
         self.utc_ms = 1_700_000_000_000
         self.log: list[Event | Published | Refusal] = []  # what the engine told, in order
         ids = count(1)
@@ -72,12 +73,12 @@ class House:
                 guest.heard.append(event)
 
     def displaced(self, member: Member) -> None:
-        """As the hub does, give up the seat that is lost, from within the call."""
         guest = self.guests[member.connection]
         assert guest.member == member
         assert not guest.displaced, "displaced twice"
         guest.displaced = True
-        self.leave(member.connection)
+        if self.is_prompt:
+            self.leave(member.connection)
 
     # What connections do. Here is the one place to wait for engines that answer later.
 

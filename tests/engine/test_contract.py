@@ -241,14 +241,18 @@ def test_leaving_a_room_leaves_no_booth(house: House) -> None:
     assert house.guests["ada"].texts == ["hello"]
 
 
-def test_a_person_sits_in_one_booth(house: House) -> None:
-    """Coming again they lose the seat they had: its connection and its partner are told, and the new one is seated."""
+@pytest.mark.parametrize("is_prompt", [True, False])
+def test_a_person_sits_in_one_booth(house: House, is_prompt: bool) -> None:
+    """Coming again they lose the seat they had, whether the hub gives it up or not: its connection and its partner are
+    told, once, and the new one is seated."""
+    house.is_prompt = is_prompt
     first = house.find("ada")
     house.find("bo")
     house.find("cy")
     second = house.find("ada-again", person="p-ada")
     assert house.guests["ada"].displaced
-    assert MemberLeft(first.room, member("ada"), 1) in house.guests["bo"].heard
+    assert house.guests["bo"].heard[0] == MemberLeft(first.room, member("ada"), 1)
+    house.guests["ada"].seat = None
     assert house.guests["ada-again"].room == second.room
     assert house.engine.counts() == (2, 1)
     house.say("ada-again", "here I am")
@@ -257,6 +261,7 @@ def test_a_person_sits_in_one_booth(house: House) -> None:
     assert house.guests["ada"].texts == []
     house.engine.leave(first.room, "ada")
     assert house.say("ada-again", "still here").room == second.room
+    assert sum(isinstance(told, MemberLeft) for told in house.log) == 1
 
 
 def test_one_who_comes_again_may_draw_the_booth_they_left(house: House) -> None:
