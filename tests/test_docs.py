@@ -28,7 +28,7 @@ FRAGMENTS = ROOT / "changelog.d"
 def project_files() -> Iterator[Path]:
     """Every file of the project: what tools leave behind is not in it."""
     left_behind = re.compile(
-        r"\.git|\.venv.*|\..*_cache|\.hypothesis|\.idea|\.vscode|__pycache__|node_modules|dist|reports|uv\.lock|.*\.pyc"
+        r"\.git|\.cache|\.venv.*|\..*_cache|\.hypothesis|\.idea|\.vscode|__pycache__|node_modules|dist|reports|uv\.lock|.*\.pyc"
     )
     for folder, folders, files in os.walk(ROOT):
         folders[:] = sorted(name for name in folders if not left_behind.fullmatch(name))

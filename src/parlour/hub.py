@@ -307,6 +307,7 @@ class Link:
         else:
             self._hub.enter(self, answer.room)
             self._hub.carry_out(self, self.connection.seated(answer.room, self._hub.scheduler.time()))
+            self._hub.watch(self)  # lines held until now may have changed the deadline
 
     def answered(self, answer: Published | Refusal) -> None:
         """The engine's answer to a message."""

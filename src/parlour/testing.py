@@ -113,7 +113,8 @@ class Kit:
         ids = count(1)
         self._by_connection: dict[str, Client] = {}
         self._connecting: Client | None = None
-        self.hub = Hub(self._clock, self._new_engine, lambda: f"{next(ids):04x}")
+        self.engine: MemoryEngine  # rooms and booths, to look into; set by the next line
+        self.hub = Hub(self._clock, self._new_engine, lambda: f"{next(ids):04x}")  # the server's live connections
 
     def public(
         self,

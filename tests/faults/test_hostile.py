@@ -8,7 +8,6 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-
 from typing import Any
 
 import pytest
@@ -249,7 +248,7 @@ async def test_13_a_flood_of_pings() -> None:
 
     async with disturbed() as server:
         codes = await asyncio.gather(flood(frame(PING) * 1000), flood(frame(PONG, b"x" * 125) * 1000))
-        assert codes == [4013] * 2
+        assert set(codes) == {4013}
 
 
 async def press(client: Client, data: bytes) -> None:

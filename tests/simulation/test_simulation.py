@@ -82,7 +82,7 @@ def test_a_failing_seed_says_how_to_run_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.stress
 def test_ten_thousand_large_crowds(capsys: pytest.CaptureFixture[str]) -> None:
-    """A third of a second a seed, on as many cores as there are."""
+    """A third of a second a seed, on as many cores as there are: half an hour on two."""
     context = multiprocessing.get_context("spawn")
     chunks = [range(start, start + CHUNK) for start in range(0, STRESS_SEEDS, CHUNK)]
     done = happenings = 0

@@ -84,7 +84,7 @@ FOREIGN = [
     "ws://chat.example",
     "ftp://chat.example",
     "file://",
-    "file:///home/ada/page.html",
+    "file:///srv/ada/page.html",
     "chrome-extension://abcdefgh",
     "javascript:alert(1)",
     "null",

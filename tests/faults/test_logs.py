@@ -1,0 +1,83 @@
+"""Fault 31: nothing that people send stands in a log, at the default level or at the one for debugging."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+
+import pytest
+
+from tests.raw import BINARY, CLOSE, CONT, TEXT, ClosedError, DeniedError, connect, frame, get, line
+from tests.servers import Server, running, serving, uvicorn
+
+pytestmark = pytest.mark.anyio
+
+CANARY = "canary-7b1f"
+HEADERS = [
+    ("Cookie", f"session={CANARY}-cookie"),
+    ("Authorization", f"Bearer {CANARY}-bearer"),
+    ("User-Agent", f"{CANARY}-agent"),
+    ("X-Forwarded-For", f"{CANARY}-forwarded"),
+    ("Sec-WebSocket-Protocol", f"{CANARY}-protocol"),
+]
+QUERY = f"?token={CANARY}-query"
+
+
+def mounted(app: str, *flags: str) -> AbstractContextManager[Server]:
+    return running("-m", "uvicorn", "--port", "0", *flags, f"tests.hosts:{app}")
+
+
+SERVERS: dict[str, tuple[Callable[[], AbstractContextManager[Server]], str]] = {
+    "parlour serve": (partial(serving), ""),
+    "parlour serve -v": (partial(serving, "-v"), ""),
+    "parlour serve, json": (partial(serving, "-v", "--log-format", "json", "--transport", "asgi"), ""),
+    "parlour serve, no booths": (partial(serving, "--booths", "off"), ""),
+    "uvicorn": (partial(uvicorn), ""),
+    "uvicorn, asgi": (partial(uvicorn, settings={"transport": "asgi"}), ""),
+    "uvicorn, no booths": (partial(uvicorn, settings={"booths": "off"}), ""),
+    "uvicorn, debug": (partial(uvicorn, "--log-level", "debug"), ""),
+    "uvicorn, debug, asgi": (partial(uvicorn, "--log-level", "debug", settings={"transport": "asgi"}), ""),
+    "in a host's app": (partial(mounted, "identified"), "/talk"),
+    "in a host's app, debug": (partial(mounted, "identified", "--log-level", "debug"), "/talk"),
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+async def test_31_no_log_tells_what_people_send(name: str) -> None:
+    """In query, headers, subprotocol, names and texts; welcome or refused, well-formed or not, by the server or by an
+    exception of the host's."""
+    start, prefix = SERVERS[name]
+    with start() as server:
+        for path in (f"{prefix}/chat/public{QUERY}", f"{prefix}/chat/private{QUERY}"):
+            for extra in (
+                [],
+                [("Origin", f"http://{CANARY}.example")],
+                [("Sec-WebSocket-Protocol", f"parlour.{CANARY}")],
+            ):
+                with suppress(DeniedError, ClosedError):
+                    async with connect(server.url, path, [*HEADERS, *extra]) as ada:
+                        await ada.say(f"{CANARY}-name", f"{CANARY}-text")
+                        await ada.line()
+                        await ada.send(frame(BINARY, line(f"{CANARY}-name", f"{CANARY}-text")))
+                        await ada.send(frame(TEXT, f'{{"{CANARY}-key": '.encode()))
+                        await ada.send(frame(TEXT, line(f"{CANARY}> name", f"{CANARY}-text")))
+                        await ada.send(frame(TEXT, f'"{CANARY}'.encode(), fin=False) + frame(CONT, b'"'))
+                        await ada.lines(4)
+                        await ada.send(frame(TEXT, f"{CANARY}\xff".encode("latin-1")))
+                        await ada.closed()
+            for end in (frame(CLOSE, b"\x03\xe8" + CANARY.encode()), frame(3, CANARY.encode()), CANARY.encode()):
+                with suppress(DeniedError, ClosedError):
+                    async with connect(server.url, path, HEADERS) as ada:
+                        await ada.send(end)
+                        await ada.closed()
+        for user in ("", "fail", "7"):
+            with suppress(DeniedError, ClosedError):
+                async with connect(server.url, f"{prefix}/chat/public?user={user}&secret={CANARY}", HEADERS):
+                    pass
+        if (
+            not name.startswith("uvicorn") and not prefix
+        ):  # its access log shows the query of a page: known, and its own
+            await get(server.url, f"{prefix}/{QUERY}", HEADERS)
+        server.signal()
+        await asyncio.to_thread(server.exited)
+        assert CANARY not in server.log
