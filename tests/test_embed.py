@@ -65,3 +65,8 @@ def test_nobody_comes_in_without_proof(cookie: str | None, origin: str | None) -
     headers = {} if origin is None else {"origin": origin}
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/talk/chat/public", headers=headers):
         pass
+
+
+def test_the_kit_needs_no_waiting() -> None:
+    """The example of the test kit runs, and takes no time of ours."""
+    exec(EXAMPLES[3], {})
