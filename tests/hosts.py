@@ -50,14 +50,20 @@ class _Tracing:
         await self._app(scope, traced, send)
 
 
-async def _after_a_while(connection: HTTPConnection) -> Guest:
-    """Lets the client speak before it was accepted: it waits for `wait` messages in uvicorn's queue, or for a part of
-    one."""
-    protocol = cast(Any, connection)._receive.__self__
-    count = 1 + int(connection.query_params["wait"])  # the first says that the client is there
-    while protocol.queue.qsize() < count and not protocol.conn.reader.buffer:  # noqa: ASYNC110 - no event of ours
-        await asyncio.sleep(0.001)
-    return Guest()
+class _Slow:
+    """Middleware that lets the client speak before it was accepted: it waits for `wait` messages in uvicorn's queue, or
+    for a part of one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            protocol = cast(Any, receive).__self__
+            count = 1 + int(scope["query_string"].removeprefix(b"wait="))  # the first says that the client is there
+            while protocol.queue.qsize() < count and not protocol.conn.reader.buffer:  # noqa: ASYNC110 - no event of ours
+                await asyncio.sleep(0.001)
+        await self._app(scope, receive, send)
 
 
 def _by_query(connection: HTTPConnection) -> Person | Guest | None:
@@ -78,5 +84,7 @@ left_alone = _mounted(Parlour(_settings, takeover=False))
 traced = _mounted(Parlour(_settings))
 traced.add_middleware(_Tracing)
 identified = _mounted(Parlour(_settings, authenticate=_by_query))
-slow_to_accept = _mounted(Parlour(_settings, authenticate=_after_a_while))
-slow_to_accept_left_alone = _mounted(Parlour(_settings, authenticate=_after_a_while, takeover=False))
+slow_to_accept = _mounted(Parlour(_settings))
+slow_to_accept.add_middleware(_Slow)
+slow_to_accept_left_alone = _mounted(Parlour(_settings, takeover=False))
+slow_to_accept_left_alone.add_middleware(_Slow)

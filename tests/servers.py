@@ -20,7 +20,7 @@ from tests.raw import DEADLINE, Client, Response, connect, get
 ROOT: Final = Path(__file__).parent.parent
 SOURCE: Final = ROOT / "src"
 
-_ADDRESS = re.compile(r"(https?)://127\.0\.0\.1:(\d+)")
+_ADDRESS = re.compile(r"(https?)://(?:127\.0\.0\.1:(\d+)|\w)")
 
 
 class Server:
@@ -61,16 +61,17 @@ class Server:
                 if not self._open_streams or not self._changed.wait(until - time.monotonic()):
                     raise AssertionError(f"the server did not print {pattern!r}, but:\n{''.join(self._lines)}")
 
-    def port_of_child(self) -> int:
-        """The port on which a child of its listens, for a server that does not tell (Linux)."""
+    def port(self) -> int:
+        """The port on which it or a child of its listens, for a server that does not tell (Linux)."""
         until = time.monotonic() + DEADLINE
         while time.monotonic() < until:
-            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-                ports = _listening(child)
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            for pid in (str(self.pid), *children):
+                ports = _listening(pid)
                 if ports:
                     return ports.pop()
             time.sleep(0.02)  # nothing tells when
-        raise AssertionError(f"no child listens:\n{self.log}")
+        raise AssertionError(f"nothing listens:\n{self.log}")
 
     def memory(self) -> int:
         """The most bytes of memory that it has ever held (VmHWM; Linux)."""
@@ -147,7 +148,10 @@ def running(
         server = Server(process)
         try:
             scheme, port = server.printed(_ADDRESS).groups()
-            server.url = f"{scheme}://127.0.0.1:{port if int(port) else server.port_of_child()}"
+            if int(port or 0):
+                server.url = f"{scheme}://127.0.0.1:{port}"
+            else:  # it prints its public address, or the 0 that it was given
+                server.url = f"http://127.0.0.1:{server.port()}"
             yield server
         finally:
             server.stop()

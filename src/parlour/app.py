@@ -16,12 +16,12 @@ from functools import cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from filelock import FileLock, Timeout
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -62,6 +62,7 @@ class Parlour:
         self._hub_loop: asyncio.AbstractEventLoop | None = None
         self._server: object | None = None  # from which connections are taken over
         self._served_on: asyncio.AbstractEventLoop | None = None  # the loop of a lifespan that is on
+        self._has_login = authenticate is not None
         self._deciding = Lock()
         self._folder_lock: FileLock | None = None
         endpoints = Endpoints(
@@ -75,7 +76,7 @@ class Parlour:
         self.private_chat = endpoints.private_chat
         self.router = APIRouter(lifespan=self.lifespan)
         self._add_chat_to(self.router)
-        self._site = Router(page_routes(self.settings, lambda: self._hub), lifespan=self.lifespan)
+        self._site = Router(self._page_routes(), lifespan=self.lifespan)
         self._site.add_websocket_route("/chat/public", self.public_chat)
         self._site.add_websocket_route("/chat/private", self.private_chat)
 
@@ -101,7 +102,10 @@ class Parlour:
     def _install(self, app: FastAPI) -> None:
         """Make `app` this chat's own: both endpoints, the page and health at its root."""
         self._add_chat_to(app.router)
-        app.router.routes.extend(page_routes(self.settings, lambda: self._hub))
+        app.router.routes.extend(self._page_routes())
+
+    def _page_routes(self) -> list[BaseRoute]:
+        return page_routes(self.settings, lambda: self._hub, has_login=self._has_login)
 
     def _add_chat_to(self, router: APIRouter) -> None:
         router.add_api_websocket_route("/chat/public", self.public_chat, name="public_chat")
@@ -177,6 +181,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises `SettingsError`. `app.state.parlour` is the `Parlour` inside.
     """
     settings = settings or Settings.load()
+    logging.getLogger("uvicorn.error").addFilter(_tells_nothing)
     parlour = Parlour(settings)
     app = FastAPI(title=settings.title, lifespan=parlour.lifespan, openapi_url=None)
     parlour._install(app)
@@ -184,6 +189,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.url is not None:
         app.add_middleware(_Prefix, url=settings.url)
     return app
+
+
+def _tells_nothing(record: logging.LogRecord) -> bool:
+    """At level DEBUG the websockets library logs each header and frame, in lines of this form, under uvicorn's name."""
+    return record.levelno > logging.DEBUG or not str(record.msg).startswith(("< ", "> "))
 
 
 def _finder() -> Callable[[WebSocket], Upgrade | None]:
@@ -204,16 +214,24 @@ def _own_loop() -> asyncio.AbstractEventLoop:
 
 
 class _Prefix:
-    """Takes off the sub-path of the public URL, where the proxy in front left it on."""
+    """Takes off the sub-path of the public URL, where the proxy in front left it on.
+
+    Below `/chat` both kinds of proxy are in use: `/chat/public` was stripped, and `/chat/chat/public` was not.
+    """
+
+    _STRIPPED = ("/chat/public", "/chat/private")
 
     def __init__(self, app: ASGIApp, url: str) -> None:
         self._app = app
-        self._prefix = urlsplit(url).path.rstrip("/")
+        self._prefix = unquote(urlsplit(url).path).rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._prefix and scope["type"] != "lifespan" and f"{scope['path']}/".startswith(f"{self._prefix}/"):
+        if self._prefix and scope["type"] != "lifespan" and self._is_below(scope["path"]):
             scope["root_path"] = self._prefix
         await self._app(scope, receive, send)
+
+    def _is_below(self, path: str) -> bool:
+        return path not in self._STRIPPED and f"{path}/".startswith(f"{self._prefix}/")
 
 
 # Our own server

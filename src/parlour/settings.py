@@ -236,7 +236,7 @@ class Settings(BaseModel):
 
     host: _Host = Field(
         default="127.0.0.1",
-        description="Address to listen on; 0.0.0.0 or :: for every network of this machine.",
+        description="Address to listen on; 0.0.0.0 for every network of this machine, :: for IPv6.",
     )
     port: _Port = Field(
         default=8000,

@@ -188,3 +188,17 @@ def test_a_text_has_at_most_ten_thousand_characters() -> None:
     assert refusal is not None
     assert (refusal.code, refusal.field) == ("too_large", "message")
     assert "10000" in refusal.message
+
+
+@pytest.mark.parametrize(
+    "name", ["ad\u034fmin", "a\ufe0fdmin", "admin>\ufe0f I will", "!\ufe0f bad_frame: x", "x\U000e0100", "\u17b4x"]
+)
+def test_marks_that_nobody_sees_make_no_second_admin(name: str) -> None:
+    refusal = checked_name(name)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "bad_name"
+
+
+@pytest.mark.parametrize("name", ["\u2764\ufe0f\u200d\U0001f525", "1\ufe0f\u20e3", "\u2194\ufe0f"])
+def test_emoji_are_names(name: str) -> None:
+    assert checked_name(name) == name

@@ -38,7 +38,6 @@ SERVERS: dict[str, tuple[Callable[[], AbstractContextManager[Server]], str]] = {
     "uvicorn, debug": (partial(uvicorn, "--log-level", "debug"), ""),
     "uvicorn, debug, asgi": (partial(uvicorn, "--log-level", "debug", settings={"transport": "asgi"}), ""),
     "in a host's app": (partial(mounted, "identified"), "/talk"),
-    "in a host's app, debug": (partial(mounted, "identified", "--log-level", "debug"), "/talk"),
 }
 
 
@@ -74,10 +73,8 @@ async def test_31_no_log_tells_what_people_send(name: str) -> None:
             with suppress(DeniedError, ClosedError):
                 async with connect(server.url, f"{prefix}/chat/public?user={user}&secret={CANARY}", HEADERS):
                     pass
-        if (
-            not name.startswith("uvicorn") and not prefix
-        ):  # its access log shows the query of a page: known, and its own
-            await get(server.url, f"{prefix}/{QUERY}", HEADERS)
+        if name.startswith("parlour serve"):  # uvicorn's access log shows the query of a page: that is its own
+            await get(server.url, f"/{QUERY}", HEADERS)
         server.signal()
         await asyncio.to_thread(server.exited)
         assert CANARY not in server.log

@@ -259,7 +259,46 @@ def test_33_whoever_comes_through_a_proxy_is_not_local(name: str, hops: int) -> 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.5.5.5", "::1", "::ffff:127.0.0.1", None, "", "testclient"])
 def test_programs_on_this_machine(host: str | None) -> None:
     assert door().peer(host, headers()).is_local
-    assert door(trusted_hops=1).peer(host, headers()).is_local
+    assert door().peer(host, headers(("host", "localhost:8000"))).is_local
+    assert door(url="http://127.0.0.1:8000").peer(host, headers()).is_local
+
+
+@pytest.mark.parametrize("settings", [{"trusted_hops": 1}, {"url": "https://chat.example.com"}], ids=str)
+def test_behind_a_declared_proxy_nobody_is_local(settings: dict[str, Any]) -> None:
+    """A tunnel on this machine that adds no header would lift all limits for everyone."""
+    assert not door(**settings).peer("127.0.0.1", headers()).is_local
+
+
+@pytest.mark.parametrize(
+    ("host", "is_local"),
+    [
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("192.168.1.2:8000", True),
+        ("localhost", True),
+        ("rebound.evil.example:8000", False),
+        ("localhost.evil.example", False),
+    ],
+)
+def test_a_foreign_name_for_this_machine_is_not_local(host: str, is_local: bool) -> None:
+    """A page whose name was made to lead to 127.0.0.1 (DNS rebinding) does not get a local program's freedom."""
+    assert door().peer("127.0.0.1", headers(("host", host))).is_local is is_local
+
+
+def test_one_address_can_not_be_everybodys_stranger() -> None:
+    """By default ten booths an address, whatever else it holds; where the operator set a limit, that alone holds."""
+    spammer = door().peer("10.0.0.5", headers())
+    by_default = door()
+    visits = [by_default.enter(spammer, 0.0, to_booth=True) for _ in range(11)]
+    assert [isinstance(visit, Visit) for visit in visits] == [True] * 10 + [False]
+    assert isinstance(by_default.enter(spammer, 0.0), Visit)
+    assert isinstance(visits[0], Visit)
+    visits[0].end()
+    visits[0].end()
+    assert isinstance(by_default.enter(spammer, 0.0, to_booth=True), Visit)
+    assert isinstance(by_default.enter(spammer, 0.0, to_booth=True), Denial)
+    chosen = door(per_address=20)
+    assert all(isinstance(chosen.enter(spammer, 0.0, to_booth=True), Visit) for _ in range(20))
 
 
 @pytest.mark.parametrize(

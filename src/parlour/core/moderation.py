@@ -27,6 +27,14 @@ _ARROWS = re.compile(rf"(?:>+[\s{_FILLERS}])+")
 _NOTICE = re.compile(rf"\A(?:![\s{_FILLERS}]+)+")
 """What looks like the `> ` behind a name or the `! ` before a notice, whichever blank stands for the space."""
 
+_UNSEEN = frozenset(
+    map(chr, (0x034F, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0)))
+)
+"""Marks that are drawn as nothing (Default_Ignorable_Code_Point, UAX #44): they make a second `admin`."""
+
+_PRESENTATION = frozenset("\ufe0e\ufe0f")
+"""Say how the symbol before them is drawn, as in many emoji."""
+
 _REFUSED = {
     "Cc": "control characters",
     "Cf": "invisible or direction-changing characters",
@@ -99,6 +107,8 @@ def _name_problem(name: str) -> str | None:
         category = unicodedata.category(character)
         if category in _REFUSED and not _joins_a_word(name, at):
             return f"the name contains {_REFUSED[category]}; leave them out"
+        if character in _UNSEEN or (character in _PRESENTATION and not _follows_a_symbol(name, at)):
+            return "the name contains invisible marks; leave them out"
         if category in ("Mn", "Me"):
             marks += 1
         elif character not in _JOINERS:
@@ -116,12 +126,22 @@ def _joins_a_word(name: str, at: int) -> bool:
     return all(unicodedata.category(name[beside])[0] in "LNPSM" for beside in (at - 1, at + 1))
 
 
+def _follows_a_symbol(name: str, at: int) -> bool:
+    return at > 0 and name[at - 1] not in ">!" and unicodedata.category(name[at - 1])[0] in "SNP"
+
+
 def mended_name(name: str) -> str:
     """A name that the host app proved, without what the rules refuse: its owner can't choose another one here."""
     accepted = checked_name(name)
     if isinstance(accepted, str):
         return accepted
-    kept = "".join(character for character in name if unicodedata.category(character) not in _REFUSED)
+    kept = "".join(
+        character
+        for character in name[: 4 * NAME_LIMIT]
+        if unicodedata.category(character) not in _REFUSED
+        and character not in _UNSEEN
+        and character not in _PRESENTATION
+    )
     kept = _NOTICE.sub("", _ARROWS.sub(" ", kept).strip())[:NAME_LIMIT].strip()
     return "someone" if isinstance(checked_name(kept), Refusal) else kept
 

@@ -11,17 +11,31 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from parlour.errors import Close
-from parlour.hub import CLOSE_LIMIT, Link
+from parlour.hub import BACKLOG_LIMIT, CLOSE_LIMIT, Link
 
 _T = TypeVar("_T")
 
+_WATCH_SECONDS: Final = 1.0
+
 _GONE = (OSError, RuntimeError, WebSocketDisconnect)
 """What servers raise when something is sent to a client that is gone."""
+
+
+class Below(Protocol):
+    """The transport below the server."""
+
+    def cut(self) -> None:
+        """Cut the connection at once."""
+        ...
+
+    def backlog(self) -> int:
+        """Bytes that the server wrote and the kernel did not take."""
+        ...
 
 
 class AsgiConnection:
@@ -30,14 +44,11 @@ class AsgiConnection:
     frames: Final = False
     pings: Final = False
 
-    def __init__(
-        self, websocket: WebSocket, hub_loop: asyncio.AbstractEventLoop, cut: Callable[[], object] | None = None
-    ) -> None:
-        """`hub_loop` is where the hub lives; `cut` cuts the connection at once, where the server has a way to do
-        that."""
+    def __init__(self, websocket: WebSocket, hub_loop: asyncio.AbstractEventLoop, below: Below | None = None) -> None:
+        """`hub_loop` is where the hub lives; `below` is given where the server lets its transport be seen."""
         self._websocket = websocket
         self._hub_loop = hub_loop
-        self._cut = cut
+        self._below = below
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None  # set on the hub's loop
         self._texts: deque[str] = deque()
@@ -65,15 +76,16 @@ class AsgiConnection:
         finally:
             # Not awaited: the server or a test may have cancelled this task, and the seat must be freed all the same.
             self._post(self._hub_loop, self._give_up_seat)
-            if self._cut is not None:
+            if self._below is not None:
                 # The server closes as well, but would wait for ever for a peer that reads nothing.
-                self._loop.call_later(CLOSE_LIMIT, self._cut)
+                self._loop.call_later(CLOSE_LIMIT, self._below.cut)
 
     async def _serve(self, subprotocol: str | None) -> None:
         await self._websocket.accept(subprotocol)
         reader = asyncio.create_task(self._read())
         writer = asyncio.create_task(self._write())
         over = asyncio.create_task(self._over.wait())
+        watch = asyncio.create_task(self._watch())
         try:
             await asyncio.wait((reader, writer, over), return_when=asyncio.FIRST_COMPLETED)
             for served in (reader, writer):
@@ -83,7 +95,7 @@ class AsgiConnection:
             if writer.done() and not self._over.is_set():  # closed by us: the client's answer ends the reader
                 await asyncio.wait((reader, over), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (reader, writer, over):
+            for task in (reader, writer, over, watch):
                 task.cancel()
 
     # What the hub calls, on its own loop
@@ -169,10 +181,17 @@ class AsgiConnection:
                 self._told = False
                 self._post(self._hub_loop, self._drained)
 
+    async def _watch(self) -> None:
+        """A server answers pings by itself, also to a peer that takes none of the answers."""
+        while self._below is not None and self._below.backlog() <= BACKLOG_LIMIT:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(_WATCH_SECONDS)
+        if self._below is not None:
+            self._give_up()
+
     def _give_up(self) -> None:
         self._over.set()
-        if self._cut is not None:
-            self._cut()
+        if self._below is not None:
+            self._below.cut()
 
     # Between the loops
 

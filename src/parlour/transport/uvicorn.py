@@ -334,8 +334,9 @@ class Upgrade:
         return None if self._protocol.client is None else self._protocol.client[0]
 
     def hide_query(self) -> None:
-        """uvicorn logs the path with its query when it accepts or refuses; a query may hold a token."""
-        self._protocol.scope = {**self._protocol.scope, "query_string": b""}
+        """uvicorn logs the path with its query when it accepts or refuses, and a query may hold a token; as the peer it
+        logs whatever a forwarding header said."""
+        self._protocol.scope = {**self._protocol.scope, "query_string": b"", "client": self._protocol.client}
 
     def denied(self) -> None:
         """uvicorn takes an answer without an upgrade for a forgotten handshake, and would log an error for each."""
@@ -348,9 +349,18 @@ class Upgrade:
             del headers["Sec-WebSocket-Extensions"]
         self._protocol.conn.extensions = []
 
+    def hold(self) -> None:
+        """Read nothing more until the request is answered; uvicorn reads again when it is asked for the first event."""
+        self._protocol.read_paused = True
+        self._transport.pause_reading()
+
     def cut(self) -> None:
         """Cut the connection at once, whatever uvicorn still has to write."""
         self._transport.abort()
+
+    def backlog(self) -> int:
+        """Bytes that uvicorn wrote and the kernel did not take."""
+        return self._transport.get_write_buffer_size()
 
     def take(
         self,

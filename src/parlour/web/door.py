@@ -20,6 +20,9 @@ from parlour.settings import DEFAULT_PER_ADDRESS, DEFAULT_RATE, Settings
 ARRIVALS_SECONDS: Final = 10.0
 """As many new connections as one address may hold open, it may open within this time."""
 
+BOOTHS_PER_ADDRESS: Final = 10
+"""Connections to booths that one address may hold open, where the operator set no limit."""
+
 _FORWARDING: Final = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
 _SWEEP: Final = 1024
 _ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)", re.IGNORECASE)
@@ -45,10 +48,11 @@ class Denial(NamedTuple):
 class Visit:
     """A connection that was let in, and counts until it ends."""
 
-    __slots__ = ("_counts", "_door", "peer")
+    __slots__ = ("_counts", "_door", "_in_booth", "peer")
 
-    def __init__(self, door: "Door", peer: Peer) -> None:
+    def __init__(self, door: "Door", peer: Peer, in_booth: bool) -> None:
         self.peer = peer
+        self._in_booth = in_booth
         self._door = door
         self._counts = True
 
@@ -57,7 +61,7 @@ class Visit:
         with self._door.lock:  # the hub's thread and the endpoint's may both end it
             if self._counts:
                 self._counts = False
-                self._door.leave(self.peer.address)
+                self._door.leave(self.peer.address, self._in_booth)
 
 
 class Door:
@@ -68,6 +72,8 @@ class Door:
         self._hops = settings.trusted_hops
         self._has_login = has_login
         self._has_url = settings.url is not None
+        # Where a proxy was declared, what comes without its headers came through it all the same, or around it.
+        self._may_be_local = not self._hops and _is_loopback_url(settings.url)
         self._origins = set(settings.origin)
         if settings.url is not None:
             url = urlsplit(settings.url)
@@ -75,7 +81,9 @@ class Door:
         self._settings = settings
         self.lock = Lock()  # servers that run sockets in several threads share this object
         self._open: dict[str, int] = {}
+        self._in_booths: dict[str, int] = {}
         self._arrivals: dict[str, Budget] = {}
+        self._sweep_at = _SWEEP
 
     def peer(self, host: str | None, headers: Headers) -> Peer:
         """Who stands behind the transport's peer `host`.
@@ -85,7 +93,8 @@ class Door:
         """
         address = _ip(host or "")
         # No address at all: a Unix socket, or a test without a network.
-        is_local = (address is None or address.is_loopback) and not any(name in headers for name in _FORWARDING)
+        is_local = address is None or (address.is_loopback and _is_own_name(headers.get("host", "")))
+        is_local = self._may_be_local and is_local and not any(name in headers for name in _FORWARDING)
         if self._hops:
             hops = [hop.strip() for line in headers.getlist("x-forwarded-for") for hop in line.split(",")]
             if hops:
@@ -143,29 +152,39 @@ class Door:
             ping_timeout=self._settings.ping_timeout,
         )
 
-    def enter(self, peer: Peer, now: float) -> "Visit | Denial":
-        """Count one more connection of the peer, or say why not. `now` is in seconds and never goes back."""
-        limit = self._settings.per_address
-        if limit is None:
+    def enter(self, peer: Peer, now: float, *, to_booth: bool = False) -> "Visit | Denial":
+        """Count one more connection of the peer, or say why not. `now` is in seconds and never goes back.
+
+        Where the operator set no limit, fewer of them may be `to_booth`: one who sits alone in many booths is the
+        stranger whom everybody meets.
+        """
+        limit = in_booths = self._settings.per_address
+        if limit is None or in_booths is None:
             limit = inf if peer.is_local else DEFAULT_PER_ADDRESS
+            in_booths = inf if peer.is_local else BOOTHS_PER_ADDRESS
         with self.lock:
             held = self._open.get(peer.address, 0)
-            if limit != inf and not self._may_arrive(peer.address, int(limit), held, now):
+            is_full = to_booth and self._in_booths.get(peer.address, 0) >= in_booths
+            if limit != inf and (is_full or not self._may_arrive(peer.address, int(limit), held, now)):
                 return Denial(429, "too many connections from your address; close some, or try again in a few seconds")
             self._open[peer.address] = held + 1
-        return Visit(self, peer)
+            if to_booth:
+                self._in_booths[peer.address] = self._in_booths.get(peer.address, 0) + 1
+        return Visit(self, peer, to_booth)
 
-    def leave(self, address: str) -> None:
+    def leave(self, address: str, from_booth: bool) -> None:
         """One connection from the address is over. A `Visit` calls this, and holds `lock`."""
-        held = self._open.pop(address)
-        if held > 1:
-            self._open[address] = held - 1
+        for counts in (self._open, self._in_booths) if from_booth else (self._open,):
+            held = counts.pop(address)
+            if held > 1:
+                counts[address] = held - 1
 
     def _may_arrive(self, address: str, limit: int, held: int, now: float) -> bool:
         if held >= limit:
             return False
-        if len(self._arrivals) >= _SWEEP and address not in self._arrivals:
+        if len(self._arrivals) >= self._sweep_at and address not in self._arrivals:
             self._arrivals = {known: budget for known, budget in self._arrivals.items() if not budget.is_full(now)}
+            self._sweep_at = max(_SWEEP, 2 * len(self._arrivals))
         return self._arrivals.setdefault(address, Budget(limit / ARRIVALS_SECONDS, limit)).take(now)
 
 
@@ -209,6 +228,17 @@ def _spelled(site: _Site) -> str:
     scheme, name, port = site
     name = f"[{name}]" if ":" in name else name
     return f"{scheme}://{name}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{name}:{port}"
+
+
+def _is_own_name(host: str) -> bool:
+    """Whether a Host header can only mean this machine. Any other name may be a foreign page's that was made to lead
+    here (DNS rebinding)."""
+    name = _site("http", host.lower())[1]
+    return not host or _is_loopback_name(name) or _ip(name) is not None
+
+
+def _is_loopback_url(url: str | None) -> bool:
+    return url is None or _is_loopback_name(urlsplit(url).hostname or "")
 
 
 def _is_loopback_name(name: str) -> bool:

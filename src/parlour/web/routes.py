@@ -46,7 +46,9 @@ _PAGE_HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-cache",
+    "Vary": "Accept",
 }
+_TEXT_HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Vary": "Accept"}
 
 
 Identity = Person | Guest | None
@@ -79,8 +81,16 @@ class Upgrade(Protocol):
         """Before accepting: agree on no extension."""
         ...
 
+    def hold(self) -> None:
+        """Read nothing more until the request is answered."""
+        ...
+
     def cut(self) -> None:
         """Cut the connection at once."""
+        ...
+
+    def backlog(self) -> int:
+        """Bytes that the server wrote and the kernel did not take."""
         ...
 
     def take(self, connect: Callable[[Any], Link], on_shutdown: Callable[[], object]) -> None:
@@ -138,11 +148,13 @@ class Endpoints:
     async def _open(self, websocket: WebSocket, place: Enter | Find) -> None:
         upgrade = self._upgrade_of(websocket)
         server = upgrade.server if upgrade is not None and self._takeover else None
-        visit = self._let_in(websocket, upgrade, server)
+        visit = self._let_in(websocket, upgrade, server, place)
         if isinstance(visit, Denial):
             self._hint(visit.hint)
             await _deny(websocket, upgrade, visit)
             return
+        if upgrade is not None and self._authenticate is not None:
+            upgrade.hold()
         try:
             identity = await self._identify(websocket)
             if isinstance(identity, Denial):
@@ -165,7 +177,7 @@ class Endpoints:
                 await websocket.accept(subprotocol)
                 upgrade.take(connect, hub.drain)
             else:
-                connection = AsgiConnection(websocket, hub_loop, None if upgrade is None else upgrade.cut)
+                connection = AsgiConnection(websocket, hub_loop, upgrade)
                 await connection.run(connect, subprotocol)
         except BaseException:
             visit.end()
@@ -177,7 +189,9 @@ class Endpoints:
             upgrade.hide_query()
         return upgrade
 
-    def _let_in(self, websocket: WebSocket, upgrade: Upgrade | None, server: object | None) -> Visit | Denial:
+    def _let_in(
+        self, websocket: WebSocket, upgrade: Upgrade | None, server: object | None, place: Enter | Find
+    ) -> Visit | Denial:
         if self._home.is_stopping(server):
             return Denial(503, "the server restarts; try again in a few seconds")
         denial = self._door.check_origin(websocket.scope["scheme"], websocket.headers)
@@ -190,7 +204,7 @@ class Endpoints:
             )
         host = websocket.client.host if websocket.client is not None else None
         peer = self._door.peer(host if upgrade is None else upgrade.host, websocket.headers)
-        return self._door.enter(peer, time.monotonic())
+        return self._door.enter(peer, time.monotonic(), to_booth=isinstance(place, Find))
 
     async def _identify(self, websocket: WebSocket) -> Person | Guest | Denial:
         """What the host app's hook says. Whatever is not a proper identity is refused: a hook with a mistake in it must
@@ -256,18 +270,19 @@ async def _deny(websocket: WebSocket, upgrade: Upgrade | None, denial: Denial) -
         await websocket.close()
 
 
-def page_routes(settings: Settings, hub: Callable[[], Hub | None]) -> list[BaseRoute]:
-    """The page, what it needs, and health. `hub` gives the hub once there is one."""
+def page_routes(settings: Settings, hub: Callable[[], Hub | None], *, has_login: bool) -> list[BaseRoute]:
+    """The page, what it needs, and health. `hub` gives the hub once there is one; `has_login` says that the host app
+    gives people their names."""
 
     async def page(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
             return FileResponse(_STATIC / "index.html", headers=_PAGE_HEADERS)
-        return PlainTextResponse(_welcome(settings, str(request.base_url), hub()))
+        return PlainTextResponse(_welcome(settings, str(request.base_url), hub()), headers=_TEXT_HEADERS)
 
     async def about(request: Request) -> Response:
         live = hub()
         people = 0 if live is None else len(live)
-        about = {"title": settings.title, "booths": settings.booths, "people": people}
+        about = {"title": settings.title, "booths": settings.booths, "people": people, "login": has_login}
         return JSONResponse(about, headers={"Cache-Control": "no-store"})
 
     async def alive(request: Request) -> Response:

@@ -35,6 +35,8 @@ const nameBox = find("#name");
 let myName = "";
 /** By the server, which may know better than we. */
 let knownAs = "";
+/** Whether the host's app gives people their names: only then may an echo bring another one than was sent. */
+let hasLogin = false;
 
 const drawName = () => [FIRST, SECOND].map((words) => words[Math.floor(Math.random() * words.length)]).join(" ");
 
@@ -184,7 +186,7 @@ class Pane {
   said(name, text) {
     const own = [...this.list.querySelectorAll(".pending, .failed")].find((li) => {
       const said = this.lines.get(li);
-      const byUs = name === said.name || name === knownAs || (!knownAs && li.matches(".pending"));
+      const byUs = name === said.name || name === knownAs || (hasLogin && !knownAs && li.matches(".pending"));
       return byUs && text === said.text && said.seat === this.seat;
     });
     if (own) return this.confirm(own, name);
@@ -322,6 +324,7 @@ async function introduce() {
     const about = await answer.json();
     title = find("h1").textContent = String(about.title || title);
     setUnread(unread);
+    hasLogin = about.login === true;
     document.body.classList.toggle("alone", about.booths === false);
     if (about.people >= 0) find("#people").textContent = `Connected when you came in: ${about.people}.`;
   } catch {} // no answer, or not JSON

@@ -1,0 +1,224 @@
+"""What stands at which address: the page, health, the sockets, and all of it below a sub-path."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
+from starlette.websockets import WebSocketDisconnect
+
+import parlour.web
+from parlour import Settings
+from parlour.app import create_app
+from tests.servers import alarm
+
+PUBLIC, PRIVATE = "/chat/public", "/chat/private"
+HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+STATIC = Path(next(iter(parlour.web.__path__))) / "static"
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """TestClient waits for ever."""
+    with alarm():
+        yield
+
+
+def client_of(**settings: Any) -> TestClient:
+    return TestClient(create_app(Settings(**settings)))
+
+
+def say(socket: WebSocketTestSession, message: str) -> None:
+    socket.send_json({"username": "ada", "message": message})
+
+
+# The page
+
+
+def test_a_browser_gets_the_page_under_a_strict_policy() -> None:
+    """Nothing inline, nothing from elsewhere, in no frame, and no HTML made from text."""
+    answer = client_of().get("/", headers=HTML)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["vary"] == "Accept"
+
+
+def test_the_page_asks_for_nothing_that_is_not_there() -> None:
+    """Every file that it names is served, by addresses that work below any path."""
+    client = client_of()
+    page = client.get("/", headers=HTML).text
+    assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", page)
+    files = re.findall(r'(?:src|href)="([^"#]+)"', page)
+    assert len(files) >= 3
+    for file in files:
+        assert not file.startswith(("/", "http")), file
+        answer = client.get(f"/{file}")
+        assert answer.status_code == 200
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../door.py", "/static/%2e%2e/door.py", "/static/..%2fdoor.py", "/static/", "/x"]
+)
+def test_nothing_else_is_served(path: str) -> None:
+    assert client_of().get(path).status_code in (404, 405)
+
+
+@pytest.mark.parametrize("path", ["/", "/about.json", "/healthz", "/readyz", "/static/chat.js"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_everything_is_read_only(path: str, method: str) -> None:
+    assert client_of().request(method, path).status_code == 405
+
+
+def test_no_api_is_documented_where_none_is() -> None:
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert client_of().get(path).status_code == 404
+
+
+@pytest.mark.parametrize("accept", ["*/*", "", "application/json"])
+def test_curl_is_told_how_to_join(accept: str) -> None:
+    """How many are here, and the commands, with the address that it asked for."""
+    client = client_of(title="Tea room")
+    text = client.get("/", headers={"accept": accept}).text
+    assert text.startswith("Tea room\nNobody is here yet.\n")
+    assert "In a terminal:  parlour chat http://testserver\n" in text
+    assert "With a stranger: parlour chat http://testserver --private\n" in text
+    with client.websocket_connect(PUBLIC):
+        assert "One is here." in client.get("/", headers={"accept": accept}).text
+        with client.websocket_connect(PRIVATE):
+            assert "2 are here." in client.get("/", headers={"accept": accept}).text
+
+
+def test_the_public_url_is_what_people_are_told() -> None:
+    text = client_of(url="https://chat.example/talk").get("/", headers={"host": "10.0.0.5:8000"}).text
+    assert "In a browser:   https://chat.example/talk/\n" in text
+    assert "10.0.0.5" not in text
+
+
+def test_about() -> None:
+    client = client_of(title='Tea "room" </script>')
+    assert client.get("/about.json").json() == {
+        "title": 'Tea "room" </script>',
+        "booths": True,
+        "people": 0,
+        "login": False,
+    }
+    with client.websocket_connect(PUBLIC):
+        answer = client.get("/about.json")
+        assert answer.json()["people"] == 1
+        assert answer.headers["cache-control"] == "no-store"
+
+
+# Health
+
+
+def test_healthy_and_ready() -> None:
+    """From the beginning, and with people."""
+    with client_of() as client:
+        for _ in range(2):
+            assert client.get("/healthz").text == "ok\n"
+            answer = client.get("/readyz")
+            assert (answer.status_code, answer.json()) == (200, {"ready": True, "hub": "ok"})
+            with client.websocket_connect(PUBLIC):
+                pass
+
+
+def test_while_it_drains_it_is_healthy_but_not_ready() -> None:
+    """A load balancer sends nobody any more; those who are here are told to come back, newcomers to wait."""
+    app = create_app(Settings())
+    with TestClient(app) as client, client.websocket_connect(PUBLIC) as ada:
+        assert client.portal is not None
+        client.portal.call(app.state.parlour.hub.drain)
+        with pytest.raises(WebSocketDisconnect) as closed:
+            ada.receive_text()
+        assert closed.value.code == 4000
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"ready": False, "hub": "draining"})
+        assert client.get("/healthz").status_code == 200
+
+
+# Sockets
+
+
+def test_without_booths() -> None:
+    """The address is not there, and the page knows."""
+    client = client_of(booths=False)
+    with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect(PRIVATE):
+        pass
+    assert denied.value.status_code == 404
+    assert client.get("/about.json").json()["booths"] is False
+    assert "--private" not in client.get("/").text
+    with client.websocket_connect(PUBLIC) as ada:
+        say(ada, "hi")
+        assert ada.receive_text() == "ada> hi"
+
+
+@pytest.mark.parametrize("path", ["/chat", "/chat/", "/chat/rooms/x", "/chat/public/", "/", "/healthz"])
+def test_no_other_address_is_a_socket(path: str) -> None:
+    with pytest.raises(WebSocketDisconnect), client_of().websocket_connect(path):
+        pass
+
+
+@pytest.mark.parametrize("path", [PUBLIC, PRIVATE])
+@pytest.mark.parametrize(
+    ("offered", "selected"),
+    [
+        (["parlour.v1.json"], "parlour.v1.json"),
+        (["parlour.v9"], "parlour.v9"),
+        (["chat", "parlour.v9", "parlour.v1.json"], "parlour.v9"),
+    ],
+)
+def test_an_unknown_version_is_told_so(path: str, offered: list[str], selected: str) -> None:
+    """Accepted with the subprotocol first, for a browser shows a script no other way: then 4501."""
+    with client_of().websocket_connect(path, subprotocols=offered) as ada:
+        assert str(ada.accepted_subprotocol) == selected
+        with pytest.raises(WebSocketDisconnect) as closed:
+            ada.receive_text()
+        assert (closed.value.code, closed.value.reason) == (4501, "unknown protocol version")
+
+
+@pytest.mark.parametrize("offered", [[], ["chat"], ["mqtt", "soap"], ["notparlour.v1"], ["parlour"]])
+def test_foreign_subprotocols_get_plain(offered: list[str]) -> None:
+    """And none is selected."""
+    with client_of().websocket_connect(PUBLIC, subprotocols=offered) as ada:
+        assert ada.accepted_subprotocol is None
+        say(ada, "hi")
+        assert ada.receive_text() == "ada> hi"
+
+
+# Below a sub-path
+
+
+@pytest.mark.parametrize("prefix", ["/talk", "/a/b/c", "/chat", "/über", "/with%20blank"])
+@pytest.mark.parametrize("strips", [True, False], ids=["proxy strips", "proxy leaves it on"])
+def test_below_a_sub_path(prefix: str, strips: bool) -> None:
+    """`--url` alone names it, whether the proxy in front takes the path off or not."""
+    client = client_of(url=f"https://chat.example{prefix}")
+    below = "" if strips else prefix
+    origin = {"origin": "https://chat.example"}
+    for path in (PUBLIC, PRIVATE):
+        with client.websocket_connect(f"{below}{path}", headers=origin) as ada:
+            say(ada, "hi")
+            assert ada.receive_text() == "ada> hi"
+    assert "<title>" in client.get(f"{below}/", headers=HTML).text
+    assert client.get(f"{below}/healthz").text == "ok\n"
+    assert json.loads(client.get(f"{below}/about.json").text)["title"] == "Parlour"
+    for file in STATIC.iterdir():
+        assert client.get(f"{below}/static/{file.name}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/talker/healthz", "/talkhealthz", "/TALK/healthz", "/talk/talk/healthz"])
+def test_what_only_begins_like_the_sub_path(path: str) -> None:
+    assert client_of(url="https://chat.example/talk").get(path).status_code == 404
