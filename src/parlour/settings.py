@@ -43,6 +43,10 @@ DEFAULT_RATE: Final = 10.0
 DEFAULT_BURST: Final = 30
 """Messages that a client may say at once before its rate counts."""
 
+DEFAULT_IN_BOOTHS: Final = 10
+"""Connections to booths from one address where the operator set no limit: one who sits alone in many booths is the
+stranger whom everybody meets."""
+
 DEFAULT_PER_ADDRESS: Final = 100
 """Open connections from one address, where `per_address` is None and the client is not a loopback peer."""
 
@@ -282,7 +286,8 @@ class Settings(BaseModel):
     per_address: _Connections | None = Field(
         default=None,
         description=(
-            f"Open connections from one address, or off. Not given: {DEFAULT_PER_ADDRESS}, "
+            "Open connections from one address, or off. "
+            f"Not given: {DEFAULT_PER_ADDRESS}, {DEFAULT_IN_BOOTHS} in booths, "
             "but no limit for peers on this machine that come without forwarding headers."
         ),
     )

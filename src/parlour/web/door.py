@@ -15,13 +15,10 @@ from starlette.datastructures import Headers
 
 from parlour.core.connection import Pace
 from parlour.core.moderation import Budget
-from parlour.settings import DEFAULT_PER_ADDRESS, DEFAULT_RATE, Settings
+from parlour.settings import DEFAULT_IN_BOOTHS, DEFAULT_PER_ADDRESS, DEFAULT_RATE, Settings
 
 ARRIVALS_SECONDS: Final = 10.0
 """As many new connections as one address may hold open, it may open within this time."""
-
-BOOTHS_PER_ADDRESS: Final = 10
-"""Connections to booths that one address may hold open, where the operator set no limit."""
 
 _FORWARDING: Final = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
 _SWEEP: Final = 1024
@@ -161,7 +158,7 @@ class Door:
         limit = in_booths = self._settings.per_address
         if limit is None or in_booths is None:
             limit = inf if peer.is_local else DEFAULT_PER_ADDRESS
-            in_booths = inf if peer.is_local else BOOTHS_PER_ADDRESS
+            in_booths = inf if peer.is_local else DEFAULT_IN_BOOTHS
         with self.lock:
             held = self._open.get(peer.address, 0)
             is_full = to_booth and self._in_booths.get(peer.address, 0) >= in_booths
