@@ -100,7 +100,10 @@ def serve(
     host: Annotated[
         str | None,
         _setting(
-            "--host", takes="ADDRESS", words="Listen on this address; 0.0.0.0 or :: for all.", default="127.0.0.1"
+            "--host",
+            takes="ADDRESS",
+            words="Listen on this address; 0.0.0.0 for all, :: for IPv6.",
+            default="127.0.0.1",
         ),
     ] = None,
     port: Annotated[
@@ -144,7 +147,7 @@ def serve(
             "--per-address",
             takes="N|off",
             words="Open connections from one address.",
-            default="100, off for peers on this machine",
+            default="100, 10 in booths; off for peers on this machine",
         ),
     ] = None,
     ping: Annotated[
