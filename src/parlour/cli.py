@@ -147,7 +147,7 @@ def serve(
             "--per-address",
             takes="N|off",
             words="Open connections from one address.",
-            default="100, 10 in booths; off for peers on this machine",
+            default="100, 10 in booths, off for peers on this machine",
         ),
     ] = None,
     ping: Annotated[
