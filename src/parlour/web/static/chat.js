@@ -12,7 +12,7 @@ const FIRST = "Amber Brave Calm Clever Gentle Happy Kind Lucky Merry Quiet Sunny
 const SECOND = "Badger Crane Finch Fox Hare Heron Lark Lynx Otter Owl Robin Wren".split(" ");
 
 /**
- * What a line says, when (milliseconds), and in which of the pane's seats (counted from 0).
+ * What a line says, when (ms), and in which of the pane's seats (counted from 0).
  * @typedef {{name: string, text: string, mine: boolean, at: number, seat: number}} Said
  */
 
@@ -28,15 +28,13 @@ function make(tag, look, text) {
   return element;
 }
 
-/** 229: in Safari, the Enter that ended a composition. @param {KeyboardEvent} event */
+/** 229: Safari's Enter that ended a composition. @param {KeyboardEvent} event */
 const isEnter = (event) => event.key === "Enter" && !event.isComposing && event.keyCode !== 229;
 
 const nameBox = find("#name");
 let myName = "";
-/** By the server, which may know better than we. */
-let knownAs = "";
-/** Whether the host's app gives people their names: only then may an echo bring another one than was sent. */
-let hasLogin = false;
+/** By the server, where the host app names people. */
+let knownAs = "", hasLogin = false;
 
 const drawName = () => [FIRST, SECOND].map((words) => words[Math.floor(Math.random() * words.length)]).join(" ");
 
@@ -303,7 +301,6 @@ class Pane {
     this.more.textContent = `${missed} new message${missed === 1 ? "" : "s"}`;
   }
 
-  /** The box is as high as its text. */
   fit(text) {
     if (text !== undefined) this.box.value = text;
     this.box.style.height = "auto";
@@ -324,7 +321,7 @@ async function introduce() {
     const about = await answer.json();
     title = find("h1").textContent = String(about.title || title);
     setUnread(unread);
-    hasLogin = about.login === true;
+    hasLogin = !!about.login;
     document.body.classList.toggle("alone", about.booths === false);
     if (about.people >= 0) find("#people").textContent = `Connected when you came in: ${about.people}.`;
   } catch {} // no answer, or not JSON
