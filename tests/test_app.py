@@ -204,3 +204,12 @@ def test_a_folder_that_can_not_be_used_stops_nobody(tmp_path: Path, caplog: pyte
 def test_making_an_app_touches_no_file(tmp_path: Path) -> None:
     create_app(Settings(data=tmp_path / "data"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lone_surrogate_is_answered_like_any_nonsense() -> None:
+    """Only a test can send one: on a real socket it is no UTF-8."""
+    with client_of(Parlour()).websocket_connect(PUBLIC) as ada:
+        ada.send_text('{"username": "ada", "message": "\ud800"}')
+        assert ada.receive_text().startswith("! bad_frame: ")
+        say(ada, "still here", "ada")
+        assert ada.receive_text() == "ada> still here"

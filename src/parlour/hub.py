@@ -228,7 +228,7 @@ class Link:
         try:
             if text is not None:
                 data = None
-            size = len(data or b"") if text is None else len(text.encode())
+            size = len(data or b"") if text is None else len(text.encode(errors="surrogatepass"))
             if size > FRAME_LIMIT:
                 self.end(TOO_BIG)
             elif text is not None:
