@@ -219,12 +219,3 @@ class AsgiConnection:
 
         self._hub_loop.call_soon_threadsafe(cross)
         return await asyncio.wrap_future(answer)
-
-
-def _size(payload: str | bytes) -> int:
-    """Bytes on the wire."""
-    return (
-        len(payload.encode(errors="surrogatepass"))
-        if isinstance(payload, str) and not payload.isascii()
-        else len(payload)
-    )

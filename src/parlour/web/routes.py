@@ -23,7 +23,7 @@ from parlour.core.moderation import mended_name
 from parlour.errors import VERSION
 from parlour.hub import Hub, Link
 from parlour.settings import Settings
-from parlour.transport.asgi import AsgiConnection
+from parlour.transport.asgi import AsgiConnection, Below
 from parlour.web.door import Denial, Door, Visit, offered_subprotocols
 from parlour.wire import Plain, Wire, chosen
 
@@ -56,7 +56,7 @@ Authenticate = Callable[[HTTPConnection], Identity | Awaitable[Identity]]
 """The host app's word on who opens a connection: a `Person`, a `Guest`, or None for one who may not come in."""
 
 
-class Upgrade(Protocol):
+class Upgrade(Below, Protocol):
     """A WebSocket request on a server that lets its connection be taken over."""
 
     @property
@@ -83,14 +83,6 @@ class Upgrade(Protocol):
 
     def hold(self) -> None:
         """Read nothing more until the request is answered."""
-        ...
-
-    def cut(self) -> None:
-        """Cut the connection at once."""
-        ...
-
-    def backlog(self) -> int:
-        """Bytes that the server wrote and the kernel did not take."""
         ...
 
     def take(self, connect: Callable[[Any], Link], on_shutdown: Callable[[], object]) -> None:
