@@ -28,19 +28,33 @@ class May:
     inside: str = ""
 
 
-EVERYTHING = "errors settings core.* wire wire.* engine engine.* hub transport.* web.* app client client.* testing cli"
+EVERYTHING = (
+    "errors settings core.* wire wire.* engine engine.* hub transport.* web.* keyfile app client client.* "
+    "testing testing.* cli"
+)
 
 TABLE = {
     "errors": May(),
     "settings": May("errors", "platformdirs pydantic pydantic_core pydantic_settings"),
     "core.events": May("errors"),
+    "core.confusables": May(),
+    "core.names": May("errors", inside="core.confusables"),
     "core.moderation": May("errors"),
-    "core.connection": May("core.events core.moderation errors"),
-    "core.room": May("core.events"),
+    "core.keys": May(),
+    "core.commands": May("core.events core.moderation"),
+    "core.connection": May("core.events core.commands core.moderation errors"),
+    "core.plain": May("core.events core.commands core.connection core.moderation core.names errors"),
+    "core.session": May("core.events core.commands core.connection core.keys core.moderation core.names errors"),
+    "core.room": May("core.events core.keys core.names errors"),
     "core.pairing": May("core.events"),
     "wire.contract": May("core.* errors"),
-    "wire.plain": May("wire.contract core.* errors", "msgspec"),
-    "wire": May("wire.contract wire.plain"),
+    "wire.strict": May(),
+    "wire.plain": May("wire.contract wire.strict core.* errors", "msgspec"),
+    "wire.forms": May("core.* errors", "msgspec"),
+    "wire.shapes": May("", "msgspec"),
+    "wire.v1": May("wire.contract wire.strict wire.forms wire.shapes core.* errors", "msgspec"),
+    "wire.schema": May("wire.forms wire.shapes", "msgspec"),
+    "wire": May("wire.contract wire.plain wire.v1"),
     "engine": May("core.* errors"),
     "engine.memory": May("engine core.* errors"),
     "hub": May("core.* wire.contract engine errors"),
@@ -49,12 +63,18 @@ TABLE = {
     "transport.http": May("", "uvicorn"),
     "web.door": May("core.* settings errors", "starlette"),
     "web.routes": May("core.* wire wire.* hub transport.asgi web.door settings errors", "starlette"),
+    "keyfile": May("core.keys errors"),
     "app": May(
-        "errors settings core.* wire wire.* engine engine.* hub transport.* web.*", "fastapi filelock starlette uvicorn"
+        "errors settings keyfile core.* wire wire.* engine engine.* hub transport.* web.*",
+        "fastapi filelock starlette uvicorn",
     ),
-    "client": May("core.events wire wire.* errors", "websockets"),
-    "client.terminal": May("client errors"),
-    "testing": May("core.* wire wire.* engine engine.memory hub errors settings"),
+    "client.session": May("core.events core.moderation errors"),
+    "client": May("client.session core.events errors", "websockets"),
+    "client.terminal": May("client client.session core.events errors"),
+    "testing.network": May("core.connection hub wire.contract errors"),
+    "testing.clients": May("testing.network core.connection errors"),
+    "testing.kit": May("testing.clients core.* wire engine engine.memory hub errors settings"),
+    "testing": May("testing.clients testing.kit"),
     "cli": May("errors", "typer", inside="settings client client.terminal app"),
     "__main__": May("cli"),
     "__init__": May(EVERYTHING, inside=EVERYTHING),
@@ -64,7 +84,19 @@ FOR_APP_ALONE = {"transport.uvicorn", "transport.http", "engine.redis", "store.s
 """Implementations that need a particular server or database: whoever else imports one makes everyone need it."""
 
 PURE = {
-    *("__future__", "collections", "collections.abc", "dataclasses", "enum", "math", "re", "typing", "unicodedata"),
+    *(
+        "__future__",
+        "abc",
+        "collections",
+        "collections.abc",
+        "dataclasses",
+        "enum",
+        "itertools",
+        "math",
+        "re",
+        "typing",
+    ),
+    *("base64", "binascii", "hashlib", "hmac", "json", "unicodedata"),
 }
 """What core may use of the standard library: nothing with a loop, socket, clock, chance or log in it."""
 

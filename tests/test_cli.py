@@ -101,6 +101,8 @@ def fake_app(monkeypatch: pytest.MonkeyPatch, outcome: int | BaseException = 0) 
 
 
 FLAGS = {
+    "welcome": ("Be kind", "Be kind"),
+    "reserved_names": ("admin,root", ("admin", "root")),
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("0", 0),
     "url": ("https://a.example/sub", "https://a.example/sub"),

@@ -9,9 +9,10 @@ import parlour
 
 PUBLIC = {
     "parlour": (
-        "Close ConnectError Disconnected Guest Parlour ParlourError Person Refusal Settings SettingsError __version__"
+        "Close ConnectError Disconnected Guest Parlour ParlourError Person Refusal Refused Settings SettingsError "
+        "__version__"
     ),
-    "parlour.testing": "Client Happening Kit",
+    "parlour.testing": "Client Happening Kit V1Client",
 }
 """Modules for other people's code, with the names that they promise, in the order of `sorted`."""
 

@@ -6,33 +6,48 @@
 import asyncio
 import gc
 import inspect
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from math import inf
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from parlour import Person, Settings
 from parlour.core.connection import Connection, Pace
-from parlour.core.events import Effect, Enter, Find, Member, Publish, Published, Seat
-from parlour.engine import Engine, Handler
+from parlour.core.events import Amend, Effect, Event, Fetch, Here, Letter, Look, Page, Place, Publish, Seat
+from parlour.core.keys import Keyring
+from parlour.core.names import NameRules
+from parlour.core.plain import PlainConnection
+from parlour.core.session import House
+from parlour.engine import Answered, Engine, Scheduler
 from parlour.engine.memory import MemoryEngine
-from parlour.errors import Close, Refusal
-from parlour.hub import Batch, Hub, Link, frame
+from parlour.errors import Close
+from parlour.hub import BACKLOG_LIMIT, RESUME_PIECE, Batch, Hub, Link, frame
 from parlour.testing import Client, Kit
 from parlour.transport.uvicorn import TakenConnection
-from parlour.wire import Plain
+from parlour.wire import V1, Plain, Wire
 
 PING, TIMEOUT = 20.0, 10.0
+PUBLIC, BOOTH, NOWHERE = Place(room="public"), Place(booth=True), Place()
 KINDS = pytest.mark.parametrize("frames", [True, False], ids=["frames", "texts"])
 
 
 def line(text: str, name: str = "ada") -> str:
     return f'{{"username": "{name}", "message": "{text}"}}'
+
+
+def command(op: str, id: int = 1, **fields: Any) -> str:
+    return json.dumps({"id": id, "op": op, **fields})
+
+
+def send(text: str, room: str = "public", id: int = 7) -> str:
+    return command("send", id, room=room, key=text[:20], text=text)
 
 
 class Wall:
@@ -48,6 +63,7 @@ class Wall:
         self.is_stuck = False
         self.is_broken = False
         self.waiting = 0
+        self.session = ""  # the token, once hello was answered
 
     def send(self, data: Any) -> None:
         if self.is_broken:
@@ -58,6 +74,15 @@ class Wall:
             self.waiting += len(data) if self.frames else sum(map(len, data))
             assert self.link is not None
             self.link.paused()
+
+    @property
+    def heard(self) -> list[dict[str, Any]]:
+        """All that came in v1."""
+        return [json.loads(act) for act in self.acts if act.startswith("{")]
+
+    def kinds(self) -> list[str]:
+        """What the hub did, in order: the kinds of events, `reply` or `refused`, "close 4000", ..."""
+        return [kind_of(json.loads(act)) if act.startswith("{") else act for act in self.acts]
 
     def drain(self) -> None:
         self.is_stuck = False
@@ -84,6 +109,10 @@ class Wall:
         self.acts.append("abort")
 
 
+def kind_of(came: dict[str, Any]) -> str:
+    return str(came["ev"]) if "ev" in came else "reply" if came["ok"] else "refused"
+
+
 def texts_of(frames: bytes) -> list[str]:
     """The payloads of small text frames."""
     texts = []
@@ -102,25 +131,35 @@ class LateEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.counts = engine.counts
-        self._later: list[Callable[[], None]] = []
+        self._later: list[Callable[[], object]] = []
 
     def answer(self) -> None:
         later, self._later = self._later, []
         for call in later:
             call()
 
-    def join(self, room: str, member: Member, done: Callable[[Seat | Refusal], None]) -> None:
-        self._later.append(lambda: self._engine.join(room, member, done))
+    def counts(self) -> tuple[int, int]:
+        return self._engine.counts()
 
-    def find(self, member: Member, done: Callable[[Seat | Refusal], None]) -> None:
-        self._later.append(lambda: self._engine.find(member, done))
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        act = getattr(self._engine, name)
+        return lambda *args, **options: self._later.append(partial(act, *args, **options))
 
-    def leave(self, room: str, connection: str) -> None:
-        self._later.append(lambda: self._engine.leave(room, connection))
 
-    def publish(self, publish: Publish, done: Callable[[Published | Refusal], None]) -> None:
-        self._later.append(lambda: self._engine.publish(publish, done))
+def late_engine(engine: Engine) -> Engine:
+    return cast(Engine, LateEngine(engine))
+
+
+def made_hub(scheduler: Scheduler, new_id: Callable[[], str], wrap: Callable[[Engine], Engine]) -> Hub:
+    """A hub where the first of all who wait is chosen, and where it is midnight."""
+    keyring = Keyring({"desk": b"a secret that lies on a desk, open to all"}, "desk")
+
+    def engine(hub: Hub) -> Engine:
+        return wrap(
+            MemoryEngine(hub, scheduler=scheduler, keyring=keyring, choose=lambda n: 0, new_id=new_id, utc_ms=lambda: 0)
+        )
+
+    return Hub(scheduler, engine, House(NameRules(), keyring, new_id, lambda: 0))
 
 
 class Desk:
@@ -130,20 +169,16 @@ class Desk:
         self._kit = Kit()
         ids = count(1)
         self.clock = self._kit.hub.scheduler
-        self.wire = Plain()
+        self.plain, self.v1 = Plain(), V1()
         self.gone: list[str] = []
+        self.hub = made_hub(self.clock, lambda: f"c{next(ids)}", wrap)
 
-        def engine(handler: Handler) -> Engine:
-            memory = MemoryEngine(handler, choose=lambda n: 0, new_id=lambda: f"r{next(ids)}", utc_ms=lambda: 0)
-            return wrap(memory)
-
-        self.hub = Hub(self.clock, engine, lambda: f"c{next(ids)}")
-
-    def connect(self, wall: Wall, place: Enter | Find | None = None, rate: float | None = None) -> Link:
-        pace = Pace(rate=rate, burst=1, ping=PING, ping_timeout=TIMEOUT)
-        wall.link = self.hub.connect(
-            wall, self.wire, place or Enter("public"), pace, gone=lambda: self.gone.append("gone")
-        )
+    def connect(
+        self, wall: Wall, place: Place = PUBLIC, rate: float | None = None, wire: Wire | None = None, burst: int = 1
+    ) -> Link:
+        pace = Pace(rate=rate, burst=burst, ping=PING, ping_timeout=TIMEOUT)
+        wire = wire or self.plain
+        wall.link = self.hub.connect(wall, wire, place, pace, gone=lambda: self.gone.append("gone"))
         return wall.link
 
     def turn(self) -> None:
@@ -223,8 +258,8 @@ def test_an_answer_never_overtakes_an_event(desk: Desk, frames: bool) -> None:
 
 
 @KINDS
-@pytest.mark.parametrize("place", [Enter("public"), Find()], ids=["public", "booth"])
-def test_a_newcomer_hears_nothing_said_before_it_came(desk: Desk, frames: bool, place: Enter | Find) -> None:
+@pytest.mark.parametrize("place", [PUBLIC, BOOTH], ids=["public", "booth"])
+def test_a_newcomer_hears_nothing_said_before_it_came(desk: Desk, frames: bool, place: Place) -> None:
     ada, bo = Wall(frames), Wall(frames)
     link = desk.connect(ada, place)
     link.receive(line("before"))
@@ -235,8 +270,8 @@ def test_a_newcomer_hears_nothing_said_before_it_came(desk: Desk, frames: bool, 
 
 
 @KINDS
-@pytest.mark.parametrize("place", [Enter("public"), Find()], ids=["public", "booth"])
-def test_who_is_closed_heard_all_that_was_said_until_then(desk: Desk, frames: bool, place: Enter | Find) -> None:
+@pytest.mark.parametrize("place", [PUBLIC, BOOTH], ids=["public", "booth"])
+def test_who_is_closed_heard_all_that_was_said_until_then(desk: Desk, frames: bool, place: Place) -> None:
     ada, bo = Wall(frames), Wall(frames)
     ada_link, bo_link = desk.connect(ada, place), desk.connect(bo, place)
     ada_link.receive(line("before"))
@@ -249,8 +284,8 @@ def test_who_is_closed_heard_all_that_was_said_until_then(desk: Desk, frames: bo
 
 
 @KINDS
-@pytest.mark.parametrize("place", [Enter("public"), Find()], ids=["public", "booth"])
-def test_last_words_are_heard(desk: Desk, frames: bool, place: Enter | Find) -> None:
+@pytest.mark.parametrize("place", [PUBLIC, BOOTH], ids=["public", "booth"])
+def test_last_words_are_heard(desk: Desk, frames: bool, place: Place) -> None:
     """Who speaks and is lost in the same turn was heard by the others."""
     ada, bo = Wall(frames), Wall(frames)
     link = desk.connect(ada, place)
@@ -265,10 +300,10 @@ def test_last_words_are_heard(desk: Desk, frames: bool, place: Enter | Find) -> 
 def test_who_follows_into_a_booth_hears_nothing_of_it(desk: Desk, frames: bool) -> None:
     """One leaves and another takes the seat, all in the turn in which something was said."""
     ada, bo, cy = Wall(frames), Wall(frames), Wall(frames)
-    ada_link, bo_link = desk.connect(ada, Find()), desk.connect(bo, Find())
+    ada_link, bo_link = desk.connect(ada, BOOTH), desk.connect(bo, BOOTH)
     ada_link.receive(line("for bo"))
     bo_link.lost()
-    desk.connect(cy, Find())
+    desk.connect(cy, BOOTH)
     ada_link.receive(line("for cy"))
     desk.turn()
     assert (bo.acts, cy.acts) == (["ada> for bo"], ["ada> for cy"])
@@ -392,7 +427,7 @@ def test_a_stalled_reader_gets_everything_in_order_afterwards(frames: bool) -> N
 def test_who_joins_while_it_lags_is_no_exception(desk: Desk, frames: bool) -> None:
     """A socket that is stuck before its seat: what the room says is queued from the start."""
     late = LateEngine(desk.hub.engine)
-    desk.hub.engine = late
+    desk.hub.engine = cast(Engine, late)
     ada, bo = Wall(frames), Wall(frames)
     link = desk.connect(ada)
     late.answer()
@@ -545,7 +580,7 @@ def test_the_last_member_breaks_as_another_comes(desk: Desk, frames: bool) -> No
 def test_breaking_in_one_room_and_falling_behind_in_the_next(desk: Desk, frames: bool) -> None:
     """Both in one flush: the second room's list stays as it is while it is walked."""
     broken, partner = Wall(frames), Wall(frames)
-    links = [desk.connect(broken, Find()), desk.connect(partner, Find())]
+    links = [desk.connect(broken, BOOTH), desk.connect(partner, BOOTH)]
     walls = [Wall(frames) for _ in range(5)]
     members = [desk.connect(wall) for wall in walls]
     broken.is_broken = True
@@ -768,8 +803,8 @@ def test_a_failure_is_logged_without_what_people_say(
     ada, bo, cy = kit.public(name, frames=frames), kit.public("bo", frames=frames), kit.public("cy", frames=frames)
     connection = next(iter(kit.hub._links))
 
-    def fail(publish: Publish, done: Callable[[Published | Refusal], None]) -> None:
-        raise ValueError(f"{publish.sender.name} said {publish.text}")
+    def fail(publish: Publish, done: Answered) -> None:
+        raise ValueError(f"{publish.member.sender.name} said {publish.text}")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.DEBUG):
         patch.setattr(kit.hub.engine, "publish", fail)
@@ -810,7 +845,7 @@ def test_an_end_that_fails_half_way_is_an_end(
 ) -> None:
     """The engine breaks while seats are given up: those connections are cut and forgotten, and the turn goes on."""
 
-    def fail(room: str, connection: str) -> None:
+    def fail(room: str, connection: str, *, lost: bool) -> None:
         raise OSError
 
     monkeypatch.setattr(desk.hub.engine, "leave", fail)
@@ -840,7 +875,7 @@ def test_rules_that_are_due_for_ever_stop_nobody(desk: Desk, monkeypatch: pytest
         assert looks < 100, "the timer does not let go"
         return ()
 
-    monkeypatch.setattr(Connection, "tick", idle)
+    monkeypatch.setattr(PlainConnection, "tick", idle)
     ada, bo = Wall(True), Wall(True)
     link = desk.connect(ada)
     desk.wait(1)
@@ -874,7 +909,7 @@ def test_a_person_sits_in_one_booth_and_the_newcomer_wins(frames: bool) -> None:
         client.drop()
     kit.advance(1)
     assert kit.engine.counts() == (0, 0)
-    assert kit.engine._rooms == {}
+    assert set(kit.engine._rooms) == {"public"}
 
 
 @KINDS
@@ -892,9 +927,8 @@ def test_a_person_may_be_in_public_twice(frames: bool) -> None:
 
 @KINDS
 def test_what_is_said_before_the_seat_comes_is_said_after(frames: bool) -> None:
-    desk = Desk(LateEngine)
-    late = desk.hub.engine
-    assert isinstance(late, LateEngine)
+    desk = Desk(late_engine)
+    late = cast(LateEngine, desk.hub.engine)
     ada = Wall(frames)
     link = desk.connect(ada)
     for text in ("one", "two"):
@@ -909,16 +943,592 @@ def test_what_is_said_before_the_seat_comes_is_said_after(frames: bool) -> None:
 
 @KINDS
 def test_a_seat_that_comes_too_late_is_given_back(frames: bool) -> None:
-    desk = Desk(LateEngine)
-    late = desk.hub.engine
-    assert isinstance(late, LateEngine)
-    link = desk.connect(Wall(frames), Find())
+    desk = Desk(late_engine)
+    late = cast(LateEngine, desk.hub.engine)
+    link = desk.connect(Wall(frames), BOOTH)
     link.lost()
     late.answer()
     late.answer()
     assert late.counts() == (0, 0)
     assert desk.hub._rooms == {}
     assert desk.gone == ["gone"]
+
+
+# Clients with a session
+
+
+def entered(desk: Desk, wall: Wall, place: Place = PUBLIC, **hello: Any) -> Link:
+    """A v1 client that said hello; what came of that is forgotten."""
+    link = desk.connect(wall, place, wire=desk.v1)
+    link.receive(command("hello", **hello))
+    desk.turn()
+    assert wall.heard[0]["ok"], wall.heard
+    wall.session = wall.heard[0]["session"]
+    wall.acts.clear()
+    wall.sent.clear()
+    return link
+
+
+def booth_of(wall: Wall) -> str:
+    """Where the last `match.found` leads."""
+    return next(str(came["room"]) for came in reversed(wall.heard) if came.get("ev") == "match.found")
+
+
+def met(desk: Desk, ada: Wall, bo: Wall) -> tuple[Link, Link, str]:
+    """Two who sit in a booth; what came until then is forgotten."""
+    links = entered(desk, ada, NOWHERE), entered(desk, bo, NOWHERE)
+    for link in links:
+        link.receive(command("match.find"))
+    desk.turn()
+    booth = booth_of(ada)
+    assert booth == booth_of(bo)
+    for wall in (ada, bo):
+        wall.acts.clear()
+    return *links, booth
+
+
+@KINDS
+@pytest.mark.parametrize("is_stuck", [False, True], ids=["reads", "lags"])
+def test_a_reply_never_overtakes_the_event_it_answers(desk: Desk, frames: bool, is_stuck: bool) -> None:
+    """Whatever else came first in the turn, and also through the queue of one that lags."""
+    ada, bo = Wall(frames), Wall(frames)
+    link, other = entered(desk, ada), entered(desk, bo)
+    ada.is_stuck = is_stuck
+    link.receive(command("ping", 2))
+    link.receive(send("one", id=3))
+    other.receive(send("two", id=2))
+    desk.turn()
+    link.receive(command("rooms", 4))
+    link.receive(send("three", id=5))
+    desk.turn()
+    ada.drain()
+    came = [act for act in ada.heard if act.get("ev") != "member.joined"]
+    assert [act.get("text") or act["re"] for act in came] == ["one", "two", 2, 3, "three", 4, 5]
+    said = {act["mid"]: act["off"] for act in came if "text" in act}
+    assert all(said[act["mid"]] == act["off"] for act in came if "mid" in act)
+    link.receive(command("edit", 6, room="public", mid=came[0]["mid"], text="ONE"))
+    link.receive(command("react", 7, room="public", mid=came[1]["mid"], emoji="👍"))
+    link.receive(command("delete", 8, room="public", mid=came[4]["mid"]))
+    desk.turn()
+    assert ada.kinds()[-6:] == ["message.edited", "message.reaction", "message.deleted", "reply", "reply", "reply"]
+
+
+@KINDS
+@pytest.mark.parametrize("by", ["hello", "join"])
+def test_the_answer_that_tells_of_a_seat_comes_before_anything_of_the_room(desk: Desk, frames: bool, by: str) -> None:
+    """Also where others speak in the same turn, before and after."""
+    ada, bo, cy = Wall(frames), Wall(frames), Wall(frames)
+    link, line_link = entered(desk, ada), desk.connect(cy)
+    newcomer = desk.connect(bo, PUBLIC, wire=desk.v1) if by == "hello" else entered(desk, bo, NOWHERE)
+    link.receive(send("before"))
+    line_link.receive(line("before, too", "cy"))
+    newcomer.receive(command("hello") if by == "hello" else command("join", room="public"))
+    link.receive(send("after"))
+    line_link.receive(line("after, too", "cy"))
+    desk.turn()
+    assert bo.kinds() == ["reply", "message", "message"]
+    answer, *said = bo.heard
+    seat = answer["rooms"][0] if by == "hello" else answer
+    assert seat["room"] == "public"
+    assert [(one["off"], one["text"]) for one in said] == [(seat["off"] + 1, "after"), (seat["off"] + 2, "after, too")]
+
+
+@KINDS
+def test_match_found_comes_before_anything_of_the_booth(desk: Desk, frames: bool) -> None:
+    """For both, whoever speaks first in the same turn."""
+    ada, bo = Wall(frames), Wall(frames)
+    links = [entered(desk, ada, NOWHERE), entered(desk, bo, NOWHERE)]
+    found: list[str] = []
+    tell = desk.hub.told
+
+    def told(connection: str, letter: Letter, seat: Seat | None = None) -> None:
+        """The first one of whom a seat is told speaks at once."""
+        tell(connection, letter, seat)
+        if seat is not None:
+            found.append(seat.room)
+            links[0 if connection == links[0].id else 1].receive(send(f"word {len(found)}", seat.room))
+
+    desk.hub.told = told  # type: ignore[method-assign]
+    for link in links:
+        link.receive(command("match.find"))
+    desk.turn()
+    for wall in (ada, bo):
+        kinds = [kind for kind in wall.kinds() if kind not in ("reply", "match.waiting")]
+        assert kinds[0] == "match.found"
+        assert set(kinds[1:]) == {"message"}
+        assert {one["room"] for one in wall.heard if one.get("ev") == "message"} == {booth_of(wall)}
+    offsets = [one["off"] for one in bo.heard if one.get("ev") == "message"]
+    first = next(one["off"] for one in bo.heard if one.get("ev") == "match.found")
+    assert offsets == list(range(first + 1, 3))
+
+
+@KINDS
+def test_beside_a_plain_client_too(desk: Desk, frames: bool) -> None:
+    """What it said alone, in the same turn, stays its own; what it says next is heard."""
+    ada, bo = Wall(frames), Wall(frames)
+    link, other = desk.connect(ada, BOOTH), entered(desk, bo, NOWHERE)
+    link.receive(line("alone"))
+    other.receive(command("match.find"))
+    link.receive(line("together"))
+    desk.turn()
+    assert ada.acts == ["ada> alone", "ada> together"]
+    assert bo.kinds() == ["reply", "match.found", "message"]
+    assert bo.heard[2]["text"] == "together"
+    assert bo.heard[2]["off"] == bo.heard[1]["off"] + 1
+
+
+# What was missed
+
+
+def absent(desk: Desk, bo: Wall, link: Link, texts: Sequence[str]) -> dict[str, Any]:
+    """The hello with which bo comes back, after all this was said without it."""
+    assert bo.link is not None
+    bo.link.lost()
+    for text in texts:
+        link.receive(send(text))
+    desk.turn()
+    pages: list[Page] = []
+    desk.hub.engine.fetch(Fetch("public", None, None, 1), lambda page, re: pages.append(cast(Page, page)))
+    return {"session": bo.session, "resume": [{"room": "public", "epoch": pages[0].epoch, "off": 0}]}
+
+
+@KINDS
+def test_what_was_missed_comes_between_the_answer_and_live_events(desk: Desk, frames: bool) -> None:
+    """In order and without a gap, though others speak in the turn of the hello."""
+    ada, bo = Wall(frames), Wall(frames)
+    link = entered(desk, ada)
+    entered(desk, bo)
+    hello = absent(desk, bo, link, [f"{number} {'x' * 300}" for number in range(300)])
+    again = Wall(frames)
+    newcomer = desk.connect(again, NOWHERE, wire=desk.v1)
+    link.receive(send("before"))
+    newcomer.receive(command("hello", **hello))
+    link.receive(send("after"))
+    desk.turn()
+    link.receive(send("later"))
+    desk.turn()
+    welcome, *said = again.heard
+    seat = welcome["rooms"][0]
+    assert (seat["recovered"], seat["off"], seat["upto"]) == (True, 0, 301)
+    assert [one["off"] for one in said] == list(range(1, 304))
+    assert [one["text"].split()[0] for one in said] == [*map(str, range(300)), "before", "after", "later"]
+
+
+@KINDS
+def test_what_was_missed_is_not_counted_against_a_slow_reader(desk: Desk, frames: bool) -> None:
+    """Though it is more than 256 KiB; what is said from now on is."""
+    ada, bo = Wall(frames), Wall(frames)
+    link = entered(desk, ada)
+    entered(desk, bo)
+    hello = absent(desk, bo, link, [f"{number:3} {'x' * 1000}" for number in range(600)])
+    again = Wall(frames)
+    newcomer = desk.connect(again, NOWHERE, wire=desk.v1)
+    again.is_stuck = True
+    newcomer.receive(command("hello", **hello))
+    desk.turn()
+    assert sum(batch.size for batch in newcomer.queue or ()) == newcomer.queued
+    live = 0
+    while newcomer.queued + again.waiting + 11_000 < BACKLOG_LIMIT:
+        link.receive(send(f"live {live:3} {'x' * 9_900}"))
+        desk.turn()
+        live += 1
+    assert live > 20
+    assert again.kinds() == ["reply"]
+    again.drain()
+    assert [one["off"] for one in again.heard[1:]] == list(range(1, 601 + live))
+    again.is_stuck = True
+    for number in range(30):
+        link.receive(send(f"more {number:3} {'x' * 9_900}"))
+        desk.turn()
+    assert again.acts[-1] == "abort"
+
+
+@KINDS
+def test_one_who_misses_too_much_to_take_it_at_once_takes_it_in_pieces(desk: Desk, frames: bool) -> None:
+    """Each piece only when the one before was taken, and live events behind them all."""
+    ada, bo = Wall(frames), Wall(frames)
+    link = entered(desk, ada)
+    entered(desk, bo)
+    hello = absent(desk, bo, link, [f"{number:3} {'x' * 1000}" for number in range(200)])
+    again = Wall(frames)
+    newcomer = desk.connect(again, NOWHERE, wire=desk.v1)
+    again.is_stuck = True
+    newcomer.receive(command("hello", **hello))
+    link.receive(send("live"))
+    desk.turn()
+    pieces = [1]
+    while newcomer.lagging:
+        again.waiting = 0
+        newcomer.drained()  # takes a piece, and is stuck again
+        if newcomer.lagging:
+            assert 0 < len(again.sent[-1] if frames else "".join(again.sent[-1])) <= RESUME_PIECE + 2_000
+        if len(again.sent) == pieces[-1]:
+            again.is_stuck = False
+        pieces.append(len(again.sent))
+    assert len(pieces) > 200 * 1000 // RESUME_PIECE
+    assert [one["off"] for one in again.heard[1:]] == list(range(1, 202))
+
+
+@KINDS
+def test_19_a_reader_that_takes_a_byte_at_a_time_misses_nothing(frames: bool) -> None:
+    """What it missed, and what is said while it takes that: all comes, without a gap, and nobody waits for it."""
+    kit = Kit(Settings(ping=3600))
+    ada = kit.v1("ada", frames=frames)
+    bo = kit.v1("bo", frames=frames, buffer=200)
+    bo.drop()
+    kit.advance(0)
+    for number in range(60):
+        ada.send("public", f"missed {number} {'x' * 600}")
+        kit.advance(0)
+    again = bo.resume(hello=False)
+    again.trickle(1, every=0.001)
+    again.say_hello()
+    for number in range(60):
+        ada.send("public", f"live {number}")
+        kit.advance(0.25)
+    kit.run_until(lambda: len(again.events) == 120, within=300)
+    assert kit.now > 30
+    seat = again.replies[1]["rooms"][0]
+    assert (seat["recovered"], seat["off"]) == (True, 0)
+    assert [event["off"] for event in again.events] == list(range(1, 121))
+    assert again.is_connected
+    assert len([event for event in ada.events if event["ev"] == "message"]) == 120
+
+
+# Two wires in one room
+
+
+class Counting:
+    """A wire that counts how often it makes text of an event."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.encoded = 0
+
+    def encode(self, event: Event) -> str | None:
+        self.encoded += 1
+        return self._wire.encode(event)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+
+def test_a_mixed_room_costs_one_frame_a_wire(desk: Desk) -> None:
+    """However many members there are: text is made once for each wire, and all its members get the same bytes."""
+    plain, v1 = Counting(Plain()), Counting(V1())
+    desk.plain, desk.v1 = cast(Any, plain), cast(Any, v1)
+    lines, sessions = [Wall(True) for _ in range(20)], [Wall(True) for _ in range(20)]
+    links = [desk.connect(wall) for wall in lines] + [entered(desk, wall) for wall in sessions]
+    for wall in sessions:
+        wall.acts.clear()
+        wall.sent.clear()
+    plain.encoded = v1.encoded = 0
+    links[0].receive(line("one"))
+    links[-2].receive(send("two"))
+    desk.turn()
+    assert (plain.encoded, v1.encoded) == (2, 2)
+    assert all(wall.sent[0] is lines[0].sent[0] for wall in lines)
+    assert all(wall.sent[0] is sessions[0].sent[0] for wall in sessions)
+    name = sessions[0].heard[1]["from"]["name"]
+    assert {tuple(wall.acts) for wall in lines} == {("ada> one", f"{name}> two")}
+    assert [one["text"] for one in sessions[0].heard] == ["one", "two"]
+    assert sessions[0].heard[0]["from"]["plain"] is True
+
+
+# No ghosts
+
+
+def members(desk: Desk, room: str = "public") -> int:
+    """How many seats the engine holds there."""
+    found: list[Here] = []
+    desk.hub.engine.look(Look(room), lambda here, re: found.append(cast(Here, here)))
+    return found[0].count
+
+
+@KINDS
+@pytest.mark.parametrize("how", ["breaks", "overfull"])
+@pytest.mark.parametrize("by", ["hello", "join"])
+def test_one_that_ends_while_it_is_told_of_a_seat_has_none(desk: Desk, frames: bool, by: str, how: str) -> None:
+    """Its transport breaks on that answer, or too much waits for it already."""
+    ada, bo = Wall(frames), Wall(frames)
+    link = entered(desk, ada)
+    newcomer = desk.connect(bo, PUBLIC, wire=desk.v1) if by == "hello" else entered(desk, bo, NOWHERE)
+    if how == "breaks":
+        bo.is_broken = True
+    else:
+        bo.is_stuck = True
+        newcomer.receive(command("ping", 2))
+        desk.turn()
+        bo.waiting = BACKLOG_LIMIT
+    newcomer.receive(command("hello") if by == "hello" else command("join", room="public"))
+    link.receive(send("fine"))
+    desk.turn()
+    assert bo.acts[-1] == "abort"
+    assert (len(desk.hub), members(desk), desk.gone) == (1, 1, ["gone"])
+    assert fan_out(desk.hub) == (1, 0)
+    assert [kind for kind in ada.kinds() if kind.startswith("member")] == ["member.joined", "member.left"]
+    assert [one["text"] for one in ada.heard if one.get("ev") == "message"] == ["fine"]
+
+
+@KINDS
+@pytest.mark.parametrize("broken", ["waits", "finds", "both"])
+def test_one_that_ends_while_it_is_told_of_a_stranger_keeps_no_seat(desk: Desk, frames: bool, broken: str) -> None:
+    """The other one hears that it is away, and that the booth is over when it did not come back for a minute."""
+    ada, bo = Wall(frames), Wall(frames)
+    waits, finds = entered(desk, ada, NOWHERE), entered(desk, bo, NOWHERE)
+    waits.receive(command("match.find"))
+    desk.turn()
+    ada.acts.clear()
+    ada.is_broken, bo.is_broken = broken != "finds", broken != "waits"
+    finds.receive(command("match.find"))
+    desk.turn()
+    left = {"waits": bo, "finds": ada, "both": None}[broken]
+    assert len(desk.hub) == (left is not None)
+    if left is not None:
+        assert [kind for kind in left.kinds() if kind != "reply"] == ["match.found", "match.away"]
+        booth = booth_of(left)
+        link = left.link
+        assert link is not None
+        link.receive(send("anyone?", booth))
+        for _ in range(7):
+            desk.wait(9)
+            link.control()
+        assert [one["by"] for one in left.heard if one.get("ev") == "match.ended"] == ["lost"]
+        link.receive(send("anyone?", booth))
+        desk.turn()
+        assert left.heard[-1]["error"]["code"] == "not_member"
+    desk.wait(61)
+    assert desk.hub.engine.counts() == (0, 0)
+    assert desk.hub._rooms == {}
+
+
+@KINDS
+def test_one_that_ends_while_it_is_told_of_a_seat_looks_for_nobody(desk: Desk, frames: bool) -> None:
+    """Its hello resumes a room and looks for a stranger: with the first seat it breaks, and must not wait for one."""
+    ada, bo = Wall(frames), Wall(frames)
+    newcomer = desk.connect(ada, BOOTH, wire=desk.v1)
+    ada.is_broken = True
+    newcomer.receive(command("hello", resume=[{"room": "public", "epoch": "e", "off": 3}]))
+    desk.turn()
+    assert (len(desk.hub), members(desk)) == (0, 0)
+    assert desk.hub.engine.counts() == (0, 0)
+    entered(desk, bo, NOWHERE).receive(command("match.find"))
+    desk.turn()
+    assert bo.kinds() == ["reply", "match.waiting"]
+
+
+@KINDS
+def test_one_that_ends_as_it_leaves_for_the_next_looks_for_nobody(desk: Desk, frames: bool) -> None:
+    """What was said in the booth breaks it, at the moment when it says `match.next`: the booth is over all the same."""
+    ada, bo = Wall(frames), Wall(frames)
+    link, other, booth = met(desk, ada, bo)
+    ada.is_broken = True
+    other.receive(send("hi", booth))
+    link.receive(command("match.next", 3))
+    desk.turn()
+    assert ada.acts == ["abort"]
+    assert bo.kinds() in (["message", "reply", "match.ended"], ["message", "reply", "match.away"])
+    for _ in range(7):
+        desk.wait(9)
+        other.control()
+    assert "match.ended" in bo.kinds()
+    assert desk.hub.engine.counts() == (0, 0)
+
+
+@KINDS
+def test_one_that_comes_back_and_ends_at_once_leaves_no_ghost(desk: Desk, frames: bool) -> None:
+    """It lost its connection in a booth and comes back; the new connection breaks on the welcome. The seat is kept from
+    then on, and no longer."""
+    ada, bo, again = Wall(frames), Wall(frames), Wall(frames)
+    link, other, _ = met(desk, ada, bo)
+    link.lost()
+    desk.turn()
+    assert bo.kinds() == ["match.away"]
+    newcomer = desk.connect(again, NOWHERE, wire=desk.v1)
+    again.is_broken = True
+    newcomer.receive(command("hello", session=ada.session))
+    desk.turn()
+    assert bo.kinds() == ["match.away", "match.back", "match.away"]
+    for _ in range(7):
+        desk.wait(9)
+        other.control()
+    assert "match.ended" in bo.kinds()
+    assert desk.hub.engine.counts() == (0, 0)
+    assert desk.hub._rooms == {}
+
+
+@KINDS
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "later"])
+def test_joining_twice_is_joining_once(frames: bool, is_late: bool) -> None:
+    """Each has its reply; others hear of one newcomer, each line comes once, and leaving once is enough."""
+    desk = Desk(late_engine if is_late else lambda engine: engine)
+
+    def settle() -> None:
+        for _ in range(4):
+            if is_late:
+                cast(LateEngine, desk.hub.engine).answer()
+            desk.turn()
+
+    ada, bo = Wall(frames), Wall(frames)
+    links = [desk.connect(ada, wire=desk.v1), desk.connect(bo, NOWHERE, wire=desk.v1)]
+    for link in links:
+        link.receive(command("hello"))
+    settle()
+    ada.acts.clear()
+    bo.acts.clear()
+    for number in (2, 3):
+        links[1].receive(command("join", number, room="public"))
+    settle()
+    links[1].receive(command("join", 4, room="public"))
+    links[0].receive(send("hi"))
+    settle()
+    assert [one["re"] for one in bo.heard if one.get("ok")] == [2, 3, 4]
+    assert [one["text"] for one in bo.heard if one.get("ev") == "message"] == ["hi"]
+    assert [kind for kind in ada.kinds() if kind != "reply"] == ["member.joined", "message"]
+    links[1].receive(command("leave", 5, room="public"))
+    settle()
+    links[0].receive(send("hello?"))
+    settle()
+    assert bo.heard[-1] == {"re": 5, "ok": True}
+    assert ada.kinds()[-3:] == ["member.left", "message", "reply"]
+
+
+@KINDS
+def test_match_ended_stops_the_booths_lines(desk: Desk, frames: bool) -> None:
+    """What the other one said until then comes before it, and nothing of the booth after; nor can one speak there."""
+    ada, bo = Wall(frames), Wall(frames)
+    link, other, booth = met(desk, ada, bo)
+    link.receive(send("last words", booth, 2))
+    link.receive(command("leave", 3, room=booth))
+    other.receive(send("too late", booth, 2))
+    link.receive(send("too late", booth, 4))
+    desk.turn()
+    assert bo.kinds() == ["message", "match.ended", "refused"]
+    assert (bo.heard[1]["by"], bo.heard[2]["error"]["code"]) == ("peer", "not_member")
+    assert ada.kinds() == ["message", "reply", "reply", "refused"]
+    assert desk.hub._rooms == {}
+
+
+@KINDS
+def test_a_plain_client_stays_where_match_ended_came(desk: Desk, frames: bool) -> None:
+    """It keeps the booth, and what it says there is no longer heard by the one who left."""
+    ada, bo = Wall(frames), Wall(frames)
+    link, other = desk.connect(ada, BOOTH), entered(desk, bo, NOWHERE)
+    other.receive(command("match.find"))
+    desk.turn()
+    other.receive(command("leave", 3, room=booth_of(bo)))
+    link.receive(line("alone"))
+    desk.turn()
+    assert ada.acts == ["ada> alone"]
+    assert bo.kinds() == ["reply", "match.found", "reply"]
+
+
+# The end of a connection with a session
+
+
+@KINDS
+def test_draining_says_when_to_come_back(desk: Desk, frames: bool) -> None:
+    """`reconnect` and `bye` before the close frame, behind all that was said; also to one who has not said hello, and
+    to one that lags."""
+    ada, bo, cy = Wall(frames), Wall(frames), Wall(frames)
+    link = entered(desk, ada)
+    entered(desk, bo)
+    desk.connect(cy, wire=desk.v1)
+    ada.acts.clear()
+    bo.is_stuck = True
+    link.receive(send("one"))
+    desk.turn()
+    link.receive(send("two"))
+    desk.hub.drain()
+    assert ada.kinds() == ["message", "reply", "message", "reply", "reconnect", "bye", "close 4000"]
+    assert bo.kinds() == ["message", "message", "reconnect", "bye", "close 4000"]
+    assert cy.kinds() == ["reconnect", "bye", "close 4000"]
+    for wall in (ada, bo, cy):
+        reconnect, bye = wall.heard[-2:]
+        assert reconnect["after_ms"] > 0
+        assert reconnect["jitter_ms"] > 0
+        assert (bye["code"], bye["reconnect"], bye["after_ms"]) == (4000, True, reconnect["after_ms"])
+    assert (len(desk.hub), members(desk)) == (0, 0)
+
+
+@KINDS
+def test_the_newest_connection_of_a_session_wins(desk: Desk, frames: bool) -> None:
+    """The older one is told that it must not come back (4504), and others hear one person leave and come."""
+    ada, bo, again = Wall(frames), Wall(frames), Wall(frames)
+    entered(desk, ada)
+    entered(desk, bo)
+    newcomer = desk.connect(again, PUBLIC, wire=desk.v1)
+    newcomer.receive(command("hello", session=bo.session))
+    desk.turn()
+    assert bo.kinds() == ["bye", "close 4504"]
+    assert bo.heard[0]["reconnect"] is False
+    assert [kind for kind in ada.kinds() if kind != "reply"] == ["member.joined", "member.left", "member.joined"]
+    assert len({one["member"]["id"] for one in ada.heard}) == 1
+    assert members(desk) == 2
+
+
+@KINDS
+def test_heartbeats_where_the_server_has_no_pings(desk: Desk, frames: bool) -> None:
+    """A v1 client is asked by an event; whatever it says keeps it, and silence is the end."""
+    ada = Wall(frames)
+    ada.pings = False
+    link = entered(desk, ada, NOWHERE)
+    for beat in range(1, 4):
+        desk.wait(PING)
+        assert ada.kinds() == ["ping", "ping"] * beat
+        link.receive('{"op": "pong"}')
+    desk.wait(PING + TIMEOUT)
+    assert ada.acts[-1] == "abort"
+    assert len(desk.hub) == 0
+
+
+@KINDS
+def test_a_failure_that_concerns_one_with_a_session(
+    desk: Desk, frames: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told to come back (4003); the log has no value, and nobody else notices."""
+    ada, bo = Wall(frames), Wall(frames)
+    link, other = entered(desk, ada), entered(desk, bo)
+    ada.acts.clear()
+    said = command("edit", 2, room="public", mid="m", text="canary")
+
+    def fail(amend: Amend, done: Answered) -> None:
+        raise LookupError(amend.text)
+
+    monkeypatch.setattr(desk.hub.engine, "amend", fail)
+    try:
+        link.receive(said)
+    except LookupError as error:  # a transport does it
+        link.failed(error)
+    other.receive(send("fine"))
+    desk.turn()
+    assert ada.kinds() == ["bye", "close 4003"]
+    assert [kind for kind in bo.kinds() if kind != "reply"] == ["member.left", "message"]
+    assert "LookupError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+@KINDS
+def test_when_all_with_sessions_are_gone_nothing_is_left(frames: bool) -> None:
+    """No room, no search, no timer; a booth's grace and the time in which two don't meet again are over by then."""
+    kit = Kit()
+    clients = [kit.v1(f"p{number}", frames=frames) for number in range(10)]
+    clients += [kit.v1(f"q{number}", "/chat/private", frames=frames) for number in range(9)]
+    kit.advance(1)
+    for client in clients:
+        client.drop()
+    kit.advance(0)
+    assert len(kit.hub) == 0
+    assert kit.hub._rooms == {}
+    ticks = 0
+    while kit.next_due < inf:
+        kit.advance(kit.next_due - kit.now)
+        ticks += 1
+    assert ticks <= 10
+    assert kit.now <= 120
+    assert kit.engine.counts() == (0, 0)
+    assert set(kit.engine._rooms) == {"public"}
+    assert kit.hub._timers == []
 
 
 # Nothing is left behind
@@ -1027,16 +1637,13 @@ class Way:
         turn = Turn()
         ids = count()
 
-        def new_id() -> str:
-            return str(next(ids))
-
-        hub = Hub(turn, lambda hub: MemoryEngine(hub, choose=lambda n: 0, new_id=new_id, utc_ms=lambda: 0), new_id)
+        hub = made_hub(turn, lambda: str(next(ids)), lambda engine: engine)
         wire = Plain()
         self.transports = [Transport() for _ in range(members)]
         taken = [TakenConnection(transport, set(), lambda: None) for transport in self.transports]
         for connection in taken:
             pace = Pace(rate=10, burst=100, ping=20, ping_timeout=10)
-            connection.serve(hub.connect(connection, wire, Enter("public"), pace))
+            connection.serve(hub.connect(connection, wire, PUBLIC, pace))
         payload = line("hello").encode()
         said = (bytes((0x81, 0x80 | len(payload), 0, 0, 0, 0)) + payload) * messages
         self._hear(turn, taken[0], said)  # the first line of a name takes a longer way

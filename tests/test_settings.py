@@ -112,6 +112,8 @@ def test_another_process_can_be_given_the_same(monkeypatch: pytest.MonkeyPatch) 
         url="https://a.example/b",
         booths="off",
         origin="https://b.example,http://c",
+        welcome="Be kind, all",
+        reserved_names=["admin", "Админ"],
         rate="off",
         per_address=7,
         ping=0.25,
@@ -252,6 +254,25 @@ def test_origins_come_as_list_or_with_commas(monkeypatch: pytest.MonkeyPatch) ->
     assert Settings(origin=kept).origin == kept
 
 
+def test_reserved_names_come_as_list_or_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As origins do; a name may hold blanks, and is kept as it was given."""
+    kept = ("Admin", "The Staff", "x" * 64)
+    given = ["Admin,  The Staff ,", "x" * 64 + ",Admin"]
+    assert Settings.load(reserved_names=given).reserved_names == kept
+    monkeypatch.setenv("PARLOUR_RESERVED_NAMES", ", ".join(given))
+    assert Settings.load().reserved_names == kept
+    assert Settings.load(reserved_names=[]).reserved_names == kept
+    assert Settings(reserved_names=kept).reserved_names == kept
+    assert Settings().reserved_names == ()
+
+
+def test_the_welcome_is_one_line() -> None:
+    """Without the spaces around it; there is none unless one is set."""
+    assert Settings().welcome is None
+    assert Settings(welcome=" Be kind: all of you. ").welcome == "Be kind: all of you."
+    assert Settings(welcome="x" * 500).welcome == "x" * 500
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -272,6 +293,15 @@ def test_origins_come_as_list_or_with_commas(monkeypatch: pytest.MonkeyPatch) ->
         ("title", "x" * 81, "1 to 80"),
         ("title", "two\nlines", "one line"),
         ("title", "\ud800", "one line"),
+        ("welcome", "", "1 to 500"),
+        ("welcome", "x" * 501, "1 to 500"),
+        ("welcome", "two\nlines", "one line"),
+        ("reserved_names", "", "1 to 64"),
+        ("reserved_names", ["admin", " "], "1 to 64"),
+        ("reserved_names", ",", "1 to 64"),
+        ("reserved_names", "admin,\u200b", "1 to 64"),
+        ("reserved_names", "x" * 65, "1 to 64"),
+        ("reserved_names", ["admin", 3], "1 to 64"),
         ("booths", "maybe", "on or off"),
         ("origin", "*", "name each page's origin"),
         ("origin", "https://a.example, NULL", "serve the page over http(s)"),

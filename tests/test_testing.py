@@ -1,6 +1,7 @@
 """The test kit: what it promises to those who test their own app with it."""
 
 import doctest
+import json
 import math
 import subprocess
 import sys
@@ -16,7 +17,7 @@ KINDS = pytest.mark.parametrize("frames", [True, False], ids=["frames", "texts"]
 
 def test_the_examples_run() -> None:
     done = doctest.testmod(parlour.testing)
-    assert done.attempted > 15
+    assert done.attempted > 25
     assert done.failed == 0
 
 
@@ -78,7 +79,7 @@ def test_expect_nothing() -> None:
     ada.expect_nothing(for_=5)
     assert kit.now == 5
     bo.say("boo")
-    with pytest.raises(AssertionError, match="expected nothing for 5 s; 'bo> boo' came"):
+    with pytest.raises(AssertionError, match=r"expected nothing for 5 s; 'bo> boo' came"):
         ada.expect_nothing()
     ada.expect("bo> boo")
     ada.expect_nothing()
@@ -384,6 +385,218 @@ def test_nothing_is_planned_when_all_are_gone(frames: bool) -> None:
     assert kit.next_due == math.inf
 
 
+# A client of v1
+
+
+@KINDS
+def test_a_hello_is_said_and_answered(frames: bool) -> None:
+    kit = Kit(Settings(welcome="be kind"))
+    ada = kit.v1("ada", frames=frames, latency=0.7)
+    assert kit.now == pytest.approx(1.4)
+    assert ada.person == {"id": ada.person["id"], "name": "ada", "role": "guest"}
+    assert ada.rooms == ["public"]
+    assert ada.positions["public"][1] == 0
+    assert ada.session == ada.replies[1]["session"]
+    ada.assert_event("notice", text="be kind")
+
+
+def test_a_hello_in_the_test_s_own_words() -> None:
+    kit = Kit()
+    ada = kit.v1("ada", "/chat", hello=False)
+    ada.send_command("rooms")
+    ada.assert_refused("required", field="op")
+    ada.say_hello(session="no token")
+    ada.assert_refused("expired", field="session")
+    assert ada.hello(name="Ada Lovelace")["rooms"] == []
+    assert ada.name == "Ada Lovelace"
+    ada.send_command("join", room="public")
+    ada.assert_reply(count=1, members=[{"name": "Ada Lovelace", "plain": None}])
+    assert ada.rooms == ["public"]
+
+
+def test_a_hello_that_is_refused() -> None:
+    kit = Kit()
+    kit.v1("ada")
+    with pytest.raises(AssertionError, match=r'ada/2 at 0 s \(seed 0\): expected a reply; .*"bad_name"'):
+        kit.v1("ada")
+    with pytest.raises(ConnectError, match="/chat/rooms/tea: there is nothing at this address"):
+        kit.v1("bo", "/chat/rooms/tea")
+    with pytest.raises(ConnectError, match="no booths"):
+        Kit(Settings(booths=False)).v1("ada", "/chat/private")
+
+
+@KINDS
+def test_events_are_asserted_one_by_one(frames: bool) -> None:
+    kit = Kit()
+    ada, bo = kit.v1("ada", frames=frames), kit.v1("bo", frames=frames)
+    bo.send("public", "one", key="k")
+    with pytest.raises(AssertionError, match=r'ada at 0 s .* expected message \{"text": "one"\} within 1 s; .*joined'):
+        ada.assert_event("message", text="one")
+    ada.assert_event("member.joined", member={"name": "bo"}, count=2)
+    with pytest.raises(AssertionError, match=r"member.joined within"):
+        ada.assert_event("member.joined")
+    assert ada.assert_event("message", text="one", key="k", from_=bo.person)["off"] == 1
+    with pytest.raises(AssertionError, match="message within 2 s; nothing came, and it is connected"):
+        ada.assert_event("message", within=2)
+    assert kit.now == 2
+
+
+def test_some_kinds_of_events_can_be_ignored() -> None:
+    kit = Kit()
+    ada = kit.v1("ada")
+    ada.ignored |= {"member.joined", "typing"}
+    bo = kit.v1("bo")
+    bo.send_command("typing", room="public")
+    ada.assert_nothing(for_=60)
+    assert [event["ev"] for event in ada.events] == ["member.joined", "typing", "ping", "ping", "ping"]
+    bo.send("public", "now")
+    with pytest.raises(AssertionError, match=r'expected nothing for 5 s; {"ev": "message"'):
+        ada.assert_nothing()
+    ada.assert_event("message")
+    ada.assert_nothing()
+
+
+def test_replies_are_asserted_by_their_command() -> None:
+    kit = Kit()
+    ada = kit.v1("ada")
+    first, second = ada.send("public", "one"), ada.send_command("rooms")
+    assert (first, second) == (2, 3)
+    assert ada.assert_reply(rooms=[{"room": "public", "count": 1}])["re"] == second
+    assert ada.assert_reply(first, off=1, dup=None)["kept"] == "relayed"
+    with pytest.raises(AssertionError, match=r'expected a reply \{"off": 2\}; \{"re": 2, .*"off": 1'):
+        ada.assert_reply(first, off=2)
+    with pytest.raises(AssertionError, match=r"expected refusal conflict; .*true"):
+        ada.assert_refused("conflict", first)
+    ada.send("public", "other", key=ada.commands[first]["key"])
+    assert ada.assert_refused("conflict", field="key")["retry"] is False
+    with pytest.raises(AssertionError, match=r"expected a reply; .*conflict"):
+        ada.assert_reply()
+    ada.freeze()
+    lost = ada.send("public", "later")
+    with pytest.raises(AssertionError, match=r"a reply to 5 \(send\) within 3 s; nothing came, and it is frozen"):
+        ada.assert_reply(lost, within=3)
+
+
+def test_what_can_not_be_read_is_refused_without_a_number() -> None:
+    ada = Kit().v1("ada")
+    ada.send_raw("not JSON")
+    ada.send_raw('{"op": "send"}')
+    ada.assert_refused("bad_frame")
+    ada.assert_refused("bad_field", field="id")
+    with pytest.raises(AssertionError, match="refusal bad_frame to what had no id within 1 s; nothing came"):
+        ada.assert_refused("bad_frame")
+    ada.send_raw(b"{}")
+    ada.expect_close(4500)
+    ada.assert_event("bye", code=4500, reconnect=False)
+    with pytest.raises(Disconnected):
+        ada.send_command("rooms")
+
+
+@KINDS
+def test_pings_are_answered_unless_the_test_says_otherwise(frames: bool) -> None:
+    kit = Kit()
+    ada, bo = kit.v1("ada", frames=frames), kit.v1("bo", frames=frames)
+    bo.answers_pings = False
+    kit.advance(100)
+    assert (ada.is_connected, bo.is_connected) == (True, False)
+
+
+@KINDS
+@pytest.mark.parametrize("fault", ["drop", "half_open", "freeze", "stall"])
+def test_who_resumes_has_missed_nothing(frames: bool, fault: str) -> None:
+    """The older connection, where it still stands, is closed by the server."""
+    kit = Kit()
+    ada, bo = kit.v1("ada", frames=frames), kit.v1("bo", frames=frames, latency=0.1)
+    ada.send("public", "heard")
+    bo.assert_event("message", text="heard")
+    getattr(bo, fault)()
+    kit.advance(1)
+    ada.send("public", "missed")
+    old, bo = bo, bo.resume()
+    assert bo.label == "bo/2"
+    assert bo.person == old.person
+    assert bo.replies[1]["rooms"][0].items() >= {"recovered": True, "off": 1, "upto": 2}.items()
+    bo.assert_event("message", text="missed", off=2)
+    assert not old.is_connected
+    ada.send("public", "new")
+    bo.assert_event("message", text="new", off=3)
+    for client in (old, ada):
+        client.thaw()
+        client.unstall()
+    if fault in ("freeze", "stall"):
+        old.expect_close(4504)
+
+
+def test_a_client_knows_where_it_sits() -> None:
+    kit = Kit()
+    ada, bo = kit.v1("ada", "/chat/private"), kit.v1("bo", "/chat")
+    bo.find()
+    booth = bo.assert_event("match.found")["room"]
+    assert (ada.booth, bo.booth) == (booth, booth)
+    assert (ada.rooms, ada.positions[booth][1]) == ([booth], 0)
+    bo.send_command("leave", room=booth)
+    bo.assert_reply()
+    kit.advance(0)
+    assert (ada.booth, bo.booth, ada.positions, bo.positions) == (None, None, {}, {})
+    cy = kit.private("cy")
+    ada.next()
+    ada.assert_reply()
+    kit.advance(0)
+    assert ada.booth == cy.room
+    ada.next()
+    ada.assert_reply()
+    assert ada.booth is None
+
+
+def test_resuming_at_another_address() -> None:
+    kit = Kit()
+    ada = kit.v1("ada", identity=Person("user-1", "Ada"))
+    ada.drop()
+    ada = ada.resume("/chat/private", hello=False)
+    ada.hello(match={"langs": ["en"]})
+    ada.assert_event("match.waiting")
+    assert ada.rooms == ["public"]
+    assert ada.person["role"] == "user"
+
+
+@KINDS
+def test_a_restart_takes_all_that_was_in_memory(frames: bool) -> None:
+    """But not who somebody is; and what is not there any more is not pretended."""
+    kit = Kit()
+    ada, bo = kit.v1("ada", "/chat/private", frames=frames), kit.private("bo", frames=frames)
+    ada.send_command("join", room="public")
+    ada.send("public", "before")
+    ada.assert_reply()
+    booth = ada.booth
+    kit.restart()
+    bo.expect_close(1006)
+    ada.expect_close(1006)
+    assert len(kit.hub) == 0
+    old, ada = ada, ada.resume(hello=False)
+    ada.say_hello()
+    public = {"room": "public", "recovered": False, "off": 0}
+    ada.assert_reply(rooms=[{"room": booth, "gone": True}, public], person=old.person)
+    assert ada.positions["public"] != old.positions["public"]
+    ada.assert_event("match.waiting")
+    ada.send("public", "after")
+    ada.assert_event("message", off=1)
+    kit.advance(100)
+    assert ada.is_connected
+
+
+def test_a_drained_server_can_be_started_again() -> None:
+    kit = Kit()
+    ada = kit.v1("ada")
+    kit.drain()
+    ada.assert_event("reconnect")
+    ada.assert_event("bye", code=4000, reconnect=True)
+    ada.expect_close(4000)
+    with pytest.raises(ConnectError, match="restarts"):
+        ada.resume()
+    kit.restart()
+    assert ada.resume().person == ada.person
+
+
 # The trace
 
 
@@ -432,6 +645,33 @@ def test_the_trace_tells_what_happened() -> None:
         Happening(2.5, "ada", "leave", "", booth),
         Happening(2.5, "ada", "gone", "", None),
     ]
+
+
+def test_the_trace_tells_what_v1_clients_did() -> None:
+    kit = Kit()
+    ada = kit.v1("ada", "/chat/private")
+    bo = kit.private("bo")
+    booth = bo.room or ""
+    mid = ada.assert_reply(ada.send(booth, "hi"))["mid"]
+    ada.send_command("edit", room=booth, mid=mid, text="hello")
+    ada.send_command("react", room=booth, mid=mid, emoji="\N{WAVING HAND SIGN}")
+    ada.send_command("delete", room=booth, mid=mid)
+    kit.advance(0)
+    ada.drop()
+    kit.advance(0)
+    told = {"seat", "leave", "said", "edited", "reacted", "deleted"}
+    assert [happening[1:] for happening in kit.trace if happening.what in told] == [
+        ("ada", "seat", "", booth),
+        ("bo", "seat", "", booth),
+        ("ada", "said", "ada> hi", booth),
+        ("ada", "edited", "hello", booth),
+        ("ada", "reacted", "+\N{WAVING HAND SIGN}", booth),
+        ("ada", "deleted", mid, booth),
+        ("ada", "leave", "lost", booth),
+    ]
+    frames = [json.loads(happening.detail) for happening in kit.trace if happening.what in ("event", "reply")]
+    assert [frame.get("ev", frame.get("re")) for frame in frames[:3]] == [1, "match.waiting", "match.found"]
+    assert all(frame in (*ada.events, *ada.replies.values()) for frame in frames)
 
 
 def test_a_failure_is_in_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:

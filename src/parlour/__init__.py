@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from parlour.core.events import Guest, Person
-from parlour.errors import Close, ConnectError, Disconnected, ParlourError, Refusal, SettingsError
+from parlour.errors import Close, ConnectError, Disconnected, ParlourError, Refusal, Refused, SettingsError
 
 if TYPE_CHECKING:
     from parlour.app import Parlour
@@ -20,6 +20,7 @@ __all__ = [
     "ParlourError",
     "Person",
     "Refusal",
+    "Refused",
     "Settings",
     "SettingsError",
     "__version__",

@@ -25,9 +25,12 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from parlour.core.names import NameRules
+from parlour.core.session import House
 from parlour.engine.memory import MemoryEngine
 from parlour.errors import SettingsError
 from parlour.hub import CLOSE_LIMIT, Hub
+from parlour.keyfile import loaded_keyring
 from parlour.settings import Settings, variable_name
 from parlour.web.routes import Authenticate, Endpoints, Upgrade, page_routes
 from parlour.wire.contract import FRAME_LIMIT
@@ -41,7 +44,7 @@ _STOP_LIMIT: Final = 8
 class Parlour:
     """The chat, to be put into an app.
 
-    Use one of the two: `app.include_router(chat.router, prefix="/talk")` for the two WebSocket endpoints alone, or
+    Use one of the two: `app.include_router(chat.router, prefix="/talk")` for the WebSocket endpoints alone, or
     `app.mount("/talk", chat)` for the page as well. Neither needs the app's lifespan or its middleware.
     """
 
@@ -74,11 +77,13 @@ class Parlour:
         )
         self.public_chat = endpoints.public_chat
         self.private_chat = endpoints.private_chat
+        self.chat = endpoints.chat
         self.router = APIRouter(lifespan=self.lifespan)
         self._add_chat_to(self.router)
         self._site = Router(self._page_routes(), lifespan=self.lifespan)
         self._site.add_websocket_route("/chat/public", self.public_chat)
         self._site.add_websocket_route("/chat/private", self.private_chat)
+        self._site.add_websocket_route("/chat", self.chat)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The chat and its page as an ASGI app, to be mounted."""
@@ -110,6 +115,7 @@ class Parlour:
     def _add_chat_to(self, router: APIRouter) -> None:
         router.add_api_websocket_route("/chat/public", self.public_chat, name="public_chat")
         router.add_api_websocket_route("/chat/private", self.private_chat, name="private_chat")
+        router.add_api_websocket_route("/chat", self.chat, name="chat")
 
     def is_stopping(self, server: object | None) -> bool:
         """See `Home.is_stopping`."""
@@ -146,13 +152,23 @@ class Parlour:
         def new_id() -> str:
             return f"{ids.getrandbits(64):016x}"
 
+        keyring = loaded_keyring(self.settings.data)
+
         def engine(hub: Hub) -> MemoryEngine:
             # The system's randomness decides who meets whom: nobody can foresee it.
             return MemoryEngine(
-                hub, choose=secrets.randbelow, new_id=new_id, utc_ms=lambda: time.time_ns() // 1_000_000
+                hub, scheduler=loop, keyring=keyring, choose=secrets.randbelow, new_id=new_id, utc_ms=_utc_ms
             )
 
-        return Hub(loop, engine, new_id)
+        house = House(
+            NameRules(self.settings.reserved_names),
+            keyring,
+            new_id,
+            _utc_ms,
+            has_booths=self.settings.booths,
+            welcome=self.settings.welcome,
+        )
+        return Hub(loop, engine, house)
 
     def _claim_folder(self) -> None:
         """Two processes with rooms in memory are two public rooms: worth a loud word, as `uvicorn --workers 2` does
@@ -205,6 +221,10 @@ def _finder() -> Callable[[WebSocket], Upgrade | None]:
     return found
 
 
+def _utc_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @cache
 def _own_loop() -> asyncio.AbstractEventLoop:
     """One for the process: it never ends."""
@@ -219,19 +239,21 @@ class _Prefix:
     Below `/chat` both kinds of proxy are in use: `/chat/public` was stripped, and `/chat/chat/public` was not.
     """
 
-    _STRIPPED = ("/chat/public", "/chat/private")
+    _STRIPPED = ("/chat/public", "/chat/private", "/chat")
 
     def __init__(self, app: ASGIApp, url: str) -> None:
         self._app = app
         self._prefix = unquote(urlsplit(url).path).rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._prefix and scope["type"] != "lifespan" and self._is_below(scope["path"]):
+        if self._prefix and scope["type"] != "lifespan" and self._is_below(scope):
             scope["root_path"] = self._prefix
         await self._app(scope, receive, send)
 
-    def _is_below(self, path: str) -> bool:
-        return path not in self._STRIPPED and f"{path}/".startswith(f"{self._prefix}/")
+    def _is_below(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        is_endpoint = scope["type"] == "websocket" and path in self._STRIPPED
+        return not is_endpoint and f"{path}/".startswith(f"{self._prefix}/")
 
 
 # Our own server

@@ -120,6 +120,19 @@ def serve(
     title: Annotated[
         str | None, _setting("--title", takes="TEXT", words="Name of this place, on the page.", default="Parlour")
     ] = None,
+    welcome: Annotated[
+        str | None,
+        _setting("--welcome", takes="TEXT", words="A line that people see when they come in.", default="none"),
+    ] = None,
+    reserved_names: Annotated[
+        list[str] | None,
+        _setting(
+            "--reserved-names",
+            takes="NAMES",
+            words="Names that nobody may take, nor any that looks alike; commas between them, or repeated.",
+            default="none",
+        ),
+    ] = None,
     booths: Annotated[
         str | None, _setting("--booths", takes="on|off", words="Whether strangers can meet in booths.", default="on")
     ] = None,
@@ -193,16 +206,23 @@ def serve(
     return serve_with(settings)
 
 
-@app.command(help="Chat in the terminal: a line typed is a message. Ctrl-D leaves. A pipe's lines are said one by one.")
+@app.command(
+    help="Chat in the terminal: a line typed is a message, /help lists what else can be done, Ctrl-D leaves. Lines "
+    "from a pipe are said one by one, as they are; with --private, once a stranger is there to hear them."
+)
 def chat(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="The server. [default: http://127.0.0.1:8000]", show_default=False)
     ] = "http://127.0.0.1:8000",
-    private: Annotated[bool, typer.Option("--private", help="Meet a stranger in a booth.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Meet a stranger in a booth. /next looks for another one.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="What others call you. [default: your login name]")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help='Print each line as {"line": ...}.')] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each event as one line of JSON, as the server sent it.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing about the connection.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR does the same.")] = False,
 ) -> int:

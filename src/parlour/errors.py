@@ -97,7 +97,9 @@ INTERNAL: Final = Close(4003, "internal error")
 SLOW: Final = Close(4008, "too slow")
 NO_PONG: Final = Close(4012, "no pong")
 RATE: Final = Close(4013, "too many messages")
+BINARY: Final = Close(4500, "binary frame; send text")
 REPLACED: Final = Close(4504, "replaced by a newer connection")
+NO_HELLO: Final = Close(4511, "no hello in time")
 VERSION: Final = Close(4501, "unknown protocol version")
 TOO_MANY_ERRORS: Final = Close(4510, "too many errors")
 NOT_UTF8: Final = Close(1007, "text that is not UTF-8")
@@ -133,3 +135,12 @@ class Disconnected(ParlourError):  # noqa: N818 - named for the state, as Connec
         super().__init__(
             f"disconnected with {close.code}: {close.reason or CLOSE_CODES.get(close.code, 'no reason given')}"
         )
+
+
+class Refused(ParlourError):  # noqa: N818 - named for what happened, as Disconnected
+    """A server did not carry out what this client asked for. `refusal` says why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        words = refusal.message or ERROR_CODES.get(refusal.code, "no reason given")
+        super().__init__(f"refused ({refusal.code}): {words}")

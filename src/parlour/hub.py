@@ -15,7 +15,7 @@ import heapq
 import logging
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from operator import length_hint
@@ -23,23 +23,43 @@ from typing import Any, Final, Protocol
 
 from parlour.core.connection import Connection, Pace
 from parlour.core.events import (
+    Amend,
+    Answer,
+    Avoid,
+    CallMe,
+    Cancel,
+    Claim,
+    Drop,
     Effect,
     End,
     Enter,
     Event,
+    Fetch,
     Find,
     Leave,
+    Letter,
+    Look,
     Member,
+    MemberLeft,
     Message,
     PauseReading,
     Ping,
+    Place,
     Publish,
     Published,
     Refuse,
+    Release,
+    Reply,
     ResumeReading,
     Seat,
+    Show,
+    Take,
+    Tell,
+    Wanted,
 )
-from parlour.engine import Engine
+from parlour.core.plain import PlainConnection
+from parlour.core.session import House, SessionConnection
+from parlour.engine import Engine, Scheduler, Timer
 from parlour.errors import INTERNAL, REPLACED, RESTART, SLOW, TOO_BIG, Close, Refusal
 from parlour.wire.contract import FRAME_LIMIT, Wire
 
@@ -57,40 +77,28 @@ BACKLOG_LIMIT: Final = 256 * 1024
 SLOW_LIMIT: Final = 5.0
 """Seconds in which a slow reader must take at least a byte."""
 
+RESUME_PIECE: Final = 32 * 1024
+"""Characters of what was missed that are written at once."""
+
 _SLOW_CHECK: Final = 0.5
 _VOID_ENTRIES: Final = 64
 
 
-class Timer(Protocol):
-    """A call that was planned."""
-
-    def cancel(self) -> None: ...
-
-
-class Scheduler(Protocol):
-    """When things happen. An asyncio event loop is one; a simulation brings its own."""
-
-    def time(self) -> float:
-        """Seconds on a clock that never goes back."""
-        ...
-
-    def call_soon(self, callback: Callable[[], object], /) -> object:
-        """Call at the end of this turn."""
-        ...
-
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
-        """Call at the time `when`."""
-        ...
-
-
 class Batch:
-    """Texts for one wire, to be written together. The frames are made once, on first use."""
+    """Texts for one wire, to be written together. The frames are made once, on first use. What a resume brings is not
+    `counted` against a slow reader."""
 
-    __slots__ = ("_frames", "texts")
+    __slots__ = ("_frames", "counted", "texts")
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], *, counted: bool = True) -> None:
         self.texts = texts
+        self.counted = counted
         self._frames: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """What counts of it, in bytes."""
+        return len(self.frames) if self.counted else 0
 
     @property
     def frames(self) -> bytes:
@@ -178,8 +186,8 @@ class Link:
         "connection",
         "due",
         "gone",
+        "id",
         "lagging",
-        "member",
         "queue",
         "queued",
         "socket",
@@ -192,14 +200,13 @@ class Link:
         hub: "Hub",
         socket: Socket,
         wire: Wire,
-        member: Member,
         connection: Connection,
         gone: Callable[[], object] | None,
     ) -> None:
         self._hub = hub
+        self.id = connection.id
         self.socket = socket
         self.wire = wire
-        self.member = member
         self.connection = connection
         self.gone = gone  # called once, when the hub forgets this link
         self.audiences: list[_Audience] = []  # those that it is in
@@ -218,7 +225,8 @@ class Link:
     def receive(self, text: str) -> None:
         """A whole text message came."""
         hub = self._hub
-        hub.carry_out(self, self.connection.handle(self.wire.decode(text), len(text), hub.scheduler.time()))
+        said, re = self.wire.decode(text)
+        hub.carry_out(self, self.connection.handle(said, re, len(text), hub.scheduler.time()))
 
     def receive_binary(self, data: bytes) -> None:
         """A whole binary message came."""
@@ -228,7 +236,7 @@ class Link:
         elif isinstance(text, Close):
             self.end(text)
         else:
-            self._hub.carry_out(self, self.connection.handle(text, len(data), self._hub.scheduler.time()))
+            self._hub.carry_out(self, self.connection.handle(text, None, len(data), self._hub.scheduler.time()))
 
     def receive_unmeasured(self, text: str | None, data: bytes | None) -> None:
         """A whole message came, text or binary, from a server that lets larger ones pass. Raises nothing."""
@@ -261,7 +269,7 @@ class Link:
 
     def failed(self, error: Exception) -> None:
         """Something of ours broke while it was served. Nobody else notices."""
-        self._hub.log_failure("a connection", self.member.connection, error)
+        self._hub.log_failure("a connection", self.id, error)
         if self.connection.ended:  # what broke may have been the end itself
             self.socket.abort()
             self._hub.forget(self)
@@ -293,7 +301,7 @@ class Link:
         self._stuck = False
         while self.queue and not self._stuck:
             batch = self.queue.popleft()
-            self.queued -= len(batch.frames)
+            self.queued -= batch.size
             self.write(batch)
         self._progressed()
         if self.lagging and not self._stuck:
@@ -301,22 +309,15 @@ class Link:
 
     # What the engine calls
 
-    def seated(self, answer: Seat | Refusal) -> None:
-        """The engine's answer to the wish for a seat."""
-        if isinstance(answer, Refusal):
-            self._hub.tell(self, self.wire.refuse(answer))
-            self._hub.carry_out(self, self.connection.end(INTERNAL))
-        elif self.connection.ended:
-            self._hub.engine.leave(answer.room, self.member.connection)
-        else:
-            self._hub.enter(self, answer.room)
-            self._hub.carry_out(self, self.connection.seated(answer.room, self._hub.scheduler.time()))
-            self._hub.watch(self)  # lines held until now may have changed the deadline
-
-    def answered(self, answer: Published | Refusal) -> None:
-        """The engine's answer to a message."""
-        if isinstance(answer, Refusal):
-            self._hub.tell(self, self.wire.refuse(answer))
+    def answered(self, answer: Answer | Refusal, re: int | None) -> None:
+        """The engine's answer to an effect."""
+        if type(answer) is Published and re is None:  # of a line: its coming back is answer enough
+            return
+        if self.connection.ended:
+            if isinstance(answer, Seat):
+                self._hub.engine.leave(answer.room, self.id, lost=True)
+            return
+        self._hub.carry_out(self, self.connection.answered(answer, re, self._hub.scheduler.time()))
 
     # What the hub calls
 
@@ -338,7 +339,14 @@ class Link:
         if self.queue is None:
             self.queue = deque()
         self.queue.append(batch)
-        self.queued += len(batch.frames)
+        self.queued += batch.size
+
+    def write_in_turn(self, batch: Batch) -> None:
+        """Hand the batch to the transport, or queue it behind what waits."""
+        if self.lagging:
+            self.put(batch)
+        else:
+            self.write(batch)
 
     @property
     def is_overfull(self) -> bool:
@@ -438,6 +446,23 @@ class _Audience:
         self._sends.append(link.socket.send)
 
 
+def _missed(wire: Wire, seat: Seat) -> Iterator[Batch]:
+    """What the seat brings, in pieces that a reader takes one by one."""
+    texts: list[str] = []
+    size = 0
+    for event in seat.missed:
+        text = wire.encode(event)
+        if text is None:
+            continue
+        texts.append(text)
+        size += len(text)
+        if size >= RESUME_PIECE:
+            yield Batch(texts, counted=False)
+            texts, size = [], 0
+    if texts:
+        yield Batch(texts, counted=False)
+
+
 _Kind = tuple[Wire, bool]
 """A wire, and whether the transport takes frames: what decides which bytes a member gets."""
 
@@ -445,13 +470,13 @@ _Kind = tuple[Wire, bool]
 class Hub:
     """All live connections of this process, and the rooms that they are in."""
 
-    def __init__(self, scheduler: Scheduler, engine: Callable[["Hub"], Engine], new_id: Callable[[], str]) -> None:
-        """`engine` makes the engine that calls this hub back; `new_id` gives an id never used before."""
+    def __init__(self, scheduler: Scheduler, engine: Callable[["Hub"], Engine], house: House) -> None:
+        """`engine` makes the engine that calls this hub back; `house` has what all connections share."""
         self.scheduler = scheduler
         self.engine = engine(self)
         self.draining = False
         self.messages = 0  # said in this hub since it began
-        self._new_id = new_id
+        self._house = house
         self._links: dict[str, Link] = {}  # by connection
         self._rooms: dict[str, dict[_Kind, _Audience]] = {}
         self._pending: list[_Audience] = []  # with something to write at the end of this turn
@@ -472,26 +497,32 @@ class Hub:
         self,
         socket: Socket,
         wire: Wire,
-        place: Enter | Find,
+        place: Place,
         pace: Pace,
         *,
         person: str | None = None,
         name: str | None = None,
+        may_meet: Callable[[], bool] = lambda: True,
         gone: Callable[[], object] | None = None,
     ) -> Link:
-        """A WebSocket opened; `place` is what its address asks for.
+        """A WebSocket opened; `place` is where its address leads.
 
-        `person` and `name` are set where the host app proved them; else each connection is a person of its own.
-        `gone` is called once, when the connection is over.
+        `person`, the host app's own id, and `name` are set where it proved them; else each plain connection is a person
+        of its own, and one that says hello tells. `may_meet` says whether a connection that leads elsewhere may look
+        for strangers, too. `gone` is called once, when the connection is over.
         """
-        connection_id = self._new_id()
-        member = Member(connection_id, self._new_id() if person is None else person, name, plain=name is None)
-        if not socket.pings:
-            pace = replace(pace, ping=inf)
-        connection = Connection(member.person, place, pace, name)
-        link = Link(self, socket, wire, member, connection, gone)
-        self._links[connection_id] = link
-        logger.debug("connection %s opened; %s live", connection_id, len(self._links))
+        house = self._house
+        id = house.new_id()
+        person = None if person is None else house.keys.person_id(person)
+        connection: Connection
+        if wire.has_sessions:
+            connection = SessionConnection(id, pace, house, place, person=person, name=name, may_meet=may_meet)
+        else:
+            pace = pace if socket.pings else replace(pace, ping=inf)
+            connection = PlainConnection(id, pace, house.names, place, person=person or house.new_id(), name=name)
+        link = Link(self, socket, wire, connection, gone)
+        self._links[id] = link
+        logger.debug("connection %s opened; %s live", id, len(self._links))
         try:
             self.carry_out(link, connection.opened(self.scheduler.time()))
         except Exception as error:
@@ -509,10 +540,14 @@ class Hub:
     def carry_out(self, link: Link, effects: Sequence[Effect]) -> None:
         """Do what a connection's rules ask for, in order."""
         deadline_stays = False
+        # One of several may end the connection, by writing to it; the effects of an end come when it is over already.
+        may_end = len(effects) > 1 and not link.connection.ended
         for effect in effects:
             if type(effect) is Publish:  # first, for it is what nearly all of them are
                 self.engine.publish(effect, link.answered)
                 deadline_stays = True
+            elif may_end and link.connection.ended:
+                self._give_up(link, effect)
             else:
                 self._carry_out(link, effect)
                 deadline_stays = False
@@ -520,31 +555,70 @@ class Hub:
             self.watch(link)
 
     def _carry_out(self, link: Link, effect: Effect) -> None:
+        engine, done = self.engine, link.answered
         match effect:
-            case Refuse(refusal):
-                self.tell(link, link.wire.refuse(refusal))
+            case Reply(answer, re):
+                self._write_later(link, link.wire.reply(answer, re))
+            case Refuse(refusal, re):
+                self._write_later(link, link.wire.refuse(refusal, re))
+            case Tell(letter):
+                self._write_later(link, link.wire.tell(letter))
             case Ping():
                 link.socket.ping()
             case PauseReading():
                 link.socket.pause_reading()
             case ResumeReading():
                 link.socket.resume_reading()
-            case Enter(room):
-                self.engine.join(room, link.member, link.seated)
-            case Find():
-                self.engine.find(link.member, link.seated)
-            case Leave(room):
-                self.leave(link, room)
-                self.engine.leave(room, link.member.connection)
+            case Take(seat):
+                self._enter(link, seat)
+            case Drop(room):
+                self._leave(link, room)
+            case Leave(room, lost):
+                self._leave(link, room)
+                engine.leave(room, link.id, lost=lost)
             case End(close, abort):
                 self._end(link, close, abort)
+            case Claim():
+                engine.claim(effect, done)
+            case Release(session):
+                engine.release(session, link.id)
+            case Enter():
+                engine.enter(effect, done)
+            case Find():
+                engine.find(effect, done)
+            case Cancel():
+                engine.cancel(effect, done)
+            case Amend():
+                engine.amend(effect, done)
+            case Show():
+                engine.show(effect)
+            case Fetch():
+                engine.fetch(effect, done)
+            case Look():
+                engine.look(effect, done)
+            case CallMe():
+                engine.rename(effect, done)
+            case Avoid():
+                engine.avoid(effect, done)
+
+    def _give_up(self, link: Link, effect: Effect) -> None:
+        """The connection ended before this was carried out: it gets nothing more, and what it left is left."""
+        match effect:
+            case Leave(room, lost):
+                self.engine.leave(room, link.id, lost=lost)
+            case Take(seat):
+                self.engine.leave(seat.room, link.id, lost=True)
+            case Find(wish=Wanted(leaving=str(booth))):
+                self.engine.leave(booth, link.id)
+            case Release(session):
+                self.engine.release(session, link.id)
 
     # What the engine calls
 
     def published(self, event: Event) -> None:
         """See `Handler.published`: the event is written to the room's members at the end of this turn."""
         audiences = self._rooms.get(event.room)
-        if audiences is None:
+        if audiences is None or (self.draining and isinstance(event, MemberLeft)):  # nobody leaves: the server does
             return
         self.messages += type(event) is Message
         for audience in audiences.values():
@@ -556,28 +630,31 @@ class Hub:
                 self._plan_flush()
             audience.pending.append(text)
 
+    def told(self, connection: str, letter: Letter, seat: Seat | None = None) -> None:
+        """See `Handler.told`."""
+        link = self._links.get(connection)
+        if link is not None and not link.connection.ended:
+            self.carry_out(link, link.connection.told(letter, seat))
+        elif seat is not None:
+            self.engine.leave(seat.room, connection, lost=True)
+
     def displaced(self, member: Member) -> None:
         """See `Handler.displaced`."""
         link = self._links.get(member.connection)
         if link is not None:
             self.carry_out(link, link.connection.end(REPLACED))
 
-    # What links call
+    # Membership
 
-    def tell(self, link: Link, text: str) -> None:
-        """Write the text to this client alone, after what its rooms get in this turn."""
-        if link.member.connection not in self._links:
+    def _enter(self, link: Link, seat: Seat) -> None:
+        """The link hears the room from this seat on: first what it missed, not counted, then live."""
+        self._flush_room(seat.room)  # it may end others, and with them the room
+        self._flush_tail(link)  # the answer that tells of the seat comes before anything of the room
+        for batch in _missed(link.wire, seat):
+            link.write_in_turn(batch)
+        if link.connection.ended:
             return
-        if link.tail is None:
-            link.tail = []
-            self._tails.append(link)
-            self._plan_flush()
-        link.tail.append(text)
-
-    def enter(self, link: Link, room: str) -> None:
-        """The link hears the room from now on."""
-        self._flush_room(room)  # it may end others, and with them the room
-        audiences = self._rooms.setdefault(room, {})
+        audiences = self._rooms.setdefault(seat.room, {})
         kind = (link.wire, link.socket.frames)
         audience = audiences.get(kind)
         if audience is None:
@@ -585,17 +662,21 @@ class Hub:
         audience.add(link)
         link.audiences.append(audience)
 
-    def leave(self, link: Link, room: str) -> None:
-        """The link hears the room no more; what was said until now it still gets."""
+    def _leave(self, link: Link, room: str) -> None:
+        """The link hears the room no more; what was said until now it still gets. To leave twice is to leave once."""
         self._flush_room(room)
-        audiences = self._rooms[room]
-        audience = audiences[(link.wire, link.socket.frames)]
+        audiences = self._rooms.get(room, {})
+        audience = audiences.get((link.wire, link.socket.frames))
+        if audience is None or audience not in link.audiences:
+            return
         audience.remove(link)
         link.audiences.remove(audience)
         if not audience:
             del audiences[audience.key]
         if not audiences:
             del self._rooms[room]
+
+    # What links call
 
     def fell_behind(self, link: Link) -> None:
         """The link's transport could not write all that it was given."""
@@ -612,11 +693,11 @@ class Hub:
 
     def forget(self, link: Link) -> None:
         """The connection is over. To forget twice is to forget once."""
-        if self._links.pop(link.member.connection, None) is None:
+        if self._links.pop(link.id, None) is None:
             return
         link.queue = link.tail = None
         self._void_entry(link)
-        logger.debug("connection %s ended; %s live", link.member.connection, len(self._links))
+        logger.debug("connection %s ended; %s live", link.id, len(self._links))
         if link.gone is not None:
             link.gone()
 
@@ -624,6 +705,16 @@ class Hub:
         """Log where it happened, but none of the values: they could hold what people said."""
         trace = "".join(traceback.format_tb(error.__traceback__))
         logger.error("%s failed; connection %s; %s\n%s", what, connection, type(error).__name__, trace)
+
+    def _write_later(self, link: Link, text: str | None) -> None:
+        """Write the text to this client alone, after what its rooms get in this turn."""
+        if text is None or link.id not in self._links:
+            return
+        if link.tail is None:
+            link.tail = []
+            self._tails.append(link)
+            self._plan_flush()
+        link.tail.append(text)
 
     # The end of a turn
 
@@ -669,11 +760,9 @@ class Hub:
             return
         batch = Batch(link.tail)
         link.tail = None
-        if not link.lagging:
-            link.write(batch)
-            return
-        link.put(batch)
-        if link.is_overfull:
+        was_lagging = link.lagging
+        link.write_in_turn(batch)
+        if was_lagging and link.is_overfull:
             self.carry_out(link, link.connection.end(SLOW, abort=True))
 
     def _settle(self) -> None:

@@ -119,7 +119,7 @@ def _host(value: str) -> str:
     return bare
 
 
-def _title(value: str) -> str:
+def _one_line(value: str) -> str:
     if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in value):
         raise ValueError
     return value
@@ -175,16 +175,26 @@ def _origin(value: str) -> str:
     return _spelled_origin(url)
 
 
+def _parts(item: object) -> list[object]:
+    return [part.strip() for part in item.split(",") if part.strip()] if isinstance(item, str) else [item]
+
+
 def _split(value: object) -> object:
     """A flag comes as a list, the environment as one text; both may hold commas."""
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        return value
-    parts: list[object] = []
-    for item in value:
-        parts += [part.strip() for part in item.split(",") if part.strip()] if isinstance(item, str) else [item]
-    return parts
+    items = [value] if isinstance(value, str) else value
+    return [part for item in items for part in _parts(item)] if isinstance(items, list | tuple) else items
+
+
+def _split_names(value: object) -> object:
+    """As `_split`, but an item without a name is a mistake: somebody meant to reserve one."""
+    items = [value] if isinstance(value, str) else value
+    return [part for item in items for part in _parts(item) or [""]] if isinstance(items, list | tuple) else items
+
+
+def _visible_name(value: str) -> str:
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
+        raise ValueError
+    return value
 
 
 def _without_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -200,7 +210,16 @@ _PublicUrl = Annotated[
 ]
 _Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(_expanded), _takes("the path of a folder")]
 _Title = Annotated[
-    str, Field(min_length=1, max_length=80), AfterValidator(_title), _takes("one line of 1 to 80 characters")
+    str, Field(min_length=1, max_length=80), AfterValidator(_one_line), _takes("one line of 1 to 80 characters")
+]
+_Line = Annotated[
+    str, Field(min_length=1, max_length=500), AfterValidator(_one_line), _takes("one line of 1 to 500 characters")
+]
+_Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_visible_name)], ...],
+    BeforeValidator(_split_names),
+    AfterValidator(_without_repeats),
+    _takes("names of 1 to 64 characters, with commas between them"),
 ]
 _Switch = Annotated[bool, _takes("on or off")]
 _Origins = Annotated[
@@ -257,6 +276,14 @@ class Settings(BaseModel):
     title: _Title = Field(
         default="Parlour",
         description="Name of this place, shown on the page.",
+    )
+    welcome: _Line | None = Field(
+        default=None,
+        description="A line that people see when they come in.",
+    )
+    reserved_names: _Names = Field(
+        default=(),
+        description="Names that nobody may take, nor any that looks alike; commas between them.",
     )
     booths: _Switch = Field(
         default=True,

@@ -1,11 +1,11 @@
-"""The client talks to a tiny server inside the test, in the test's own event loop."""
+"""The client talks to a small server inside the test, in the test's own event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.client.plain_server import PlainServer
+from tests.client.v1_server import V1Server
 
 DEADLINE = 30.0
 
@@ -18,7 +18,7 @@ async def deadline(anyio_backend: str) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def server(deadline: None) -> AsyncIterator[PlainServer]:
-    """A room where everything said is heard by all, and where some messages ask for more (see `PlainServer`)."""
-    async with PlainServer.open() as running:
+async def server(deadline: None) -> AsyncIterator[V1Server]:
+    """A room where everything said is heard by all, and where some messages ask for more (see `V1Server`)."""
+    async with V1Server.open() as running:
         yield running

@@ -1,19 +1,22 @@
-"""`parlour chat` against `parlour serve`: two processes, as people run them."""
+"""`parlour chat` and the client against `parlour serve`: two processes, as people run them."""
 
 import asyncio
+import json
 import os
 import re
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import parlour
-from parlour.client import Client
-from parlour.errors import ConnectError, Disconnected
+from parlour.client import Client, Event
+from parlour.errors import ConnectError, Disconnected, Refused
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 
@@ -39,9 +42,9 @@ async def running(*arguments: str) -> AsyncIterator[Process]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *flags: str) -> AsyncIterator[tuple[str, Process]]:
+async def serving(folder: Path, *flags: str, port: int = 0) -> AsyncIterator[tuple[str, Process]]:
     """The real server; its URL is the first thing that it prints."""
-    async with running("serve", "--port", "0", "--data", str(folder), *flags) as process:
+    async with running("serve", "--port", str(port), "--data", str(folder), *flags) as process:
         assert process.stdout is not None
         first = (await process.stdout.readline()).decode()
         url = re.search(r"http://127\.0\.0\.1:\d+", first)
@@ -62,66 +65,94 @@ async def chat(url: str, *flags: str, said: str) -> tuple[int | None, str, str]:
         return process.returncode, out.decode(), err.decode()
 
 
+def connect(url: str, name: str, **more: Any) -> Any:
+    """A client that comes back soon."""
+    return Client.connect(url, **{"name": name, "random": lambda: 0.1, **more})
+
+
+async def until(client: Client, kind: str) -> Event:
+    """The next event of this kind."""
+    async for event in client:
+        if event.kind == kind:
+            return event
+    raise AssertionError(f"it ended without {kind}")
+
+
 async def test_a_piped_line_comes_back(url: str) -> None:
     assert await chat(url, "-q", said="hi\n") == (0, "ada> hi\n", "")
 
 
-async def test_what_the_wire_changes_is_still_known(url: str) -> None:
-    """Line breaks of all kinds and control characters become spaces, and the name is trimmed."""
-    said = "a\rb\x0bc\u2028d\x85e\x1bf\tg\r\n☕\n"
-    assert await chat(url, "-q", "--name", " bo ", said=said) == (0, "bo> a b c d e f\tg\nbo> ☕\n", "")
+async def test_what_is_said_arrives_as_it_is(url: str) -> None:
+    """Control characters are shown, not obeyed; JSON keeps them; the name is trimmed."""
+    said = "a\rb\x0bc\u2028d\x85e\x1bf\tg\r\n☕\n/quit\n"
+    shown = "bo> a␍b␋c\ufffdd\ufffde␛f\tg\nbo> ☕\nbo> /quit\n"
+    assert await chat(url, "-q", "--name", " bo ", said=said) == (0, shown, "")
+    status, out, err = await chat(url, "-q", "--json", said=said)
+    assert (status, err) == (0, "")
+    events = [json.loads(line) for line in out.splitlines()]
+    texts = [event["text"] for event in events if event["ev"] == "message"]
+    assert texts == ["a\rb\x0bc\u2028d\x85e\x1bf\tg", "☕", "/quit"]
 
 
 async def test_two_people_in_the_public_room(url: str) -> None:
-    async with Client.connect(url, name="bo") as bo:
-        heard = aiter(bo)
+    async with connect(url, "bo") as bo:
         assert (await chat(url, said="tea?\n"))[0] == 0
-        assert await anext(heard) == "ada> tea?"
+        event = await until(bo, "message")
+        assert event.sender is not None
+        assert (event.sender.name, event.text, event.own) == ("ada", "tea?", False)
+        left = await until(bo, "member.left")
+        assert left.sender == event.sender
+        assert [one.text for one in (await bo.history()).messages] == ["tea?"]
+        assert [member.name for member in (await bo.who()).members] == ["bo"]
 
 
 async def test_two_strangers_in_a_booth(url: str) -> None:
     """They hear each other, and the public room hears neither."""
-    async with Client.connect(url, name="cy") as cy, Client.connect(url, name="bo", private=True) as bo:
-        heard = aiter(bo)
-        code, out, _ = await chat(url, "--private", said="psst\n")
+    async with connect(url, "cy") as cy, connect(url, "bo", private=True) as bo:
+        code, out, err = await chat(url, "--private", said="psst\n")
         assert (code, out) == (0, "ada> psst\n")
-        assert await anext(heard) == "ada> psst"
-        await cy.say("alone here?")
-        assert await anext(aiter(cy)) == "cy> alone here?"
+        assert "you are talking with a stranger; say hi\n" in err
+        assert (await until(bo, "message")).text == "psst"
+        assert (await until(bo, "match.ended")).fields["by"] == "peer"
+        await cy.send("alone here?")
+        assert (await until(cy, "message")).text == "alone here?"
 
 
-@pytest.mark.parametrize(
-    ("flags", "said", "code"),
-    [
-        (["--name", "a> b"], "hi\n", "bad_name"),
-        (["--name", ""], "hi\n", "bad_name"),
-        ([], "x" * 10_001 + "\n", "too_large"),
-        ([], "\0\n", "bad_field"),
-    ],
-)
-async def test_a_refusal_is_shown_and_fails(url: str, flags: list[str], said: str, code: str) -> None:
-    status, out, err = await chat(url, "-q", *flags, said=said)
-    assert status == 1
-    assert re.fullmatch(f"! {code}: .+\n", out)
-    assert err.startswith("refused: ")
+async def test_a_plain_client_has_its_mark(url: str) -> None:
+    from tests.raw import connect as plain
+
+    async with running("chat", url, "-q") as process, plain(url) as bo:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"hi\n")
+        assert await process.stdout.readline() == b"ada> hi\n"
+        await bo.say("bo", "ho")
+        assert await process.stdout.readline() == b"~bo> ho\n"
+
+
+@pytest.mark.parametrize("name", ["a> b", "\u202e"])
+async def test_a_name_that_is_refused_is_the_end(url: str, name: str) -> None:
+    status, out, err = await chat(url, "-q", "--name", name, said="hi\n")
+    assert (status, out) == (1, "")
+    assert err.startswith("refused (bad_name): ")
+
+
+@pytest.mark.parametrize(("said", "code"), [("x" * 10_001 + "\n", "too_large"), ("\0\n", "bad_field")])
+async def test_a_refusal_is_shown_and_fails(url: str, said: str, code: str) -> None:
+    status, out, err = await chat(url, "-q", said=said)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"refused ({code}: ")
 
 
 async def test_a_refusal_among_other_lines(url: str) -> None:
     lines = ["a", "x" * 10_001, "b"]
     status, out, err = await chat(url, "-q", said="\n".join(lines))
-    assert status == 1
-    assert sorted(line.partition(":")[0] for line in out.splitlines()) == ["! too_large", "ada> a", "ada> b"]
-    assert err == f"refused: {'x' * 80}...\n"
-
-
-async def test_too_many_refusals_end_it(url: str) -> None:
-    status, _, err = await chat(url, "--name", "a> b", said="hi\n" * 20)
-    assert status == 1
-    assert "disconnected with 4510" in err
+    assert (status, out) == (1, "ada> a\nada> b\n")
+    assert err.endswith(f": {'x' * 80}...\n")
 
 
 async def test_lines_over_the_rate_all_come_back(deadline: None, tmp_path: Path) -> None:
-    """The server holds them and says them at its rate; the pipe waits. More bytes than it holds, too."""
+    """The client keeps to the server's rate, in order; more bytes than a server would hold, too."""
     lines = [f"line {number} {'x' * 2000}" for number in range(120)]
     async with serving(tmp_path, "--rate", "400", "--burst", "1") as (url, _):
         status, out, err = await chat(url, "-q", said="\n".join(lines))
@@ -129,24 +160,101 @@ async def test_lines_over_the_rate_all_come_back(deadline: None, tmp_path: Path)
     assert out.splitlines() == [f"ada> {text}" for text in lines]
 
 
-async def test_notices_do_not_disturb(deadline: None, tmp_path: Path) -> None:
-    async with serving(tmp_path, "--notices", "on") as (url, _), Client.connect(url, name="bo") as bo:
-        assert (await chat(url, "-q", said="hi\n"))[0] == 0
-        heard = aiter(bo)
-        assert [(await anext(heard)).partition(":")[0] for _ in range(3)] == ["! joined", "ada> hi", "! left"]
-
-
-async def test_a_server_that_stops_says_so(deadline: None, tmp_path: Path) -> None:
-    async with serving(tmp_path) as (url, server), running("chat", url) as process:
+async def test_a_server_that_stops_and_comes_back(deadline: None, tmp_path: Path) -> None:
+    """A line that is piped meanwhile is said then, by the same person; what was missed can't be known."""
+    async with serving(tmp_path) as (url, server), running("chat", url, "--json") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         assert process.stderr is not None
-        assert b"connected" in await process.stderr.readline()
+        process.stdin.write(b"before\n")
+        before = json.loads(await process.stdout.readline())
         server.terminate()
-        assert b"disconnected with 4000" in await process.stderr.readline()
-        assert await process.wait() == 1
+        await server.wait()
+        words = (await process.stderr.readuntil(b"disconnected with 4000")).decode()
+        assert words.startswith("connected to")
+        process.stdin.write(b"after\n")
+        process.stdin.close()
+        async with serving(tmp_path, port=int(url.rpartition(":")[2])):
+            words = (await process.stderr.read()).decode()
+            out = (await process.stdout.read()).decode().splitlines()
+            assert await process.wait() == 0
+    messages = [event for event in map(json.loads, out) if event["ev"] == "message"]
+    assert [event["text"] for event in messages] == ["after"]
+    assert messages[0]["from"]["id"] == before["from"]["id"]
+    assert "back: some messages may be missing\n" in words
+
+
+async def test_a_server_that_is_killed_in_mid_sentence(deadline: None, tmp_path: Path) -> None:
+    """Nothing that was seen is said again, and nothing is lost."""
+    async with serving(tmp_path) as (url, server), connect(url, "ada") as ada:
+        saying = [asyncio.create_task(ada.send(f"line {number}")) for number in range(500)]
+        await saying[0]
+        server.send_signal(signal.SIGKILL)
+        await server.wait()
+        async with serving(tmp_path, port=int(url.rpartition(":")[2])) as (_, _):
+            await asyncio.gather(*saying)
+            await ada.send("done")
+            said = []
+            async for event in ada:
+                if event.kind == "message":
+                    said.append(event.text)
+                if event.text == "done":
+                    break
+    assert said == [*(f"line {number}" for number in range(500)), "done"]
+
+
+async def test_a_booth_outlives_a_lost_connection(url: str) -> None:
+    async with connect(url, "ada", private=True) as ada, connect(url, "bo", private=True) as bo:
+        booth = (await until(ada, "match.found")).room
+        await until(bo, "match.found")
+        await bo.send("one")
+        await until(ada, "message")
+        assert ada._connection is not None
+        ada._connection.transport.abort()
+        await until(bo, "match.away")
+        await bo.send("two")
+        await until(bo, "match.back")
+        assert (await until(ada, "message")).text == "two"
+        back = await until(ada, "client.back")
+        assert (back.fields["caught_up"], back.fields["missed"]) == (1, False)
+        await ada.send("three")
+        await until(bo, "message")
+        assert (ada.booth, bo.booth) == (booth, booth)
+        await ada.next()
+        assert (await until(bo, "match.ended")).fields["by"] == "peer"
+        assert (ada.searching, bo.searching) == (True, False)
+
+
+async def test_who_was_blocked_is_not_met_again(url: str) -> None:
+    async with connect(url, "ada", private=True) as ada, connect(url, "bo", private=True) as bo:
+        await until(ada, "match.found")
+        await until(bo, "match.found")
+        peer = ada.peer
+        assert peer is not None
+        await ada.block(peer.id, room=ada.booth)
+        await until(bo, "match.ended")
+        await ada.next()
+        await bo.next()
+        await until(bo, "match.waiting")
+        assert ada.searching
+        async with connect(url, "cy", private=True) as cy:
+            assert (await until(cy, "match.found")).sender is not None
+
+
+async def test_names_of_members_are_not_for_others(url: str) -> None:
+    async with connect(url, "ada") as ada:
+        with pytest.raises(Refused, match="bad_name"):
+            async with connect(url, "ada"):
+                pass
+        status, out, err = await chat(url, said="hi\n")
+        assert status == 0
+        assert not out.startswith("ada>")
+        assert "ada is not allowed here, or taken" in err
+        assert (await until(ada, "message")).text == "hi"
 
 
 async def test_too_many_connections_are_explained(deadline: None, tmp_path: Path) -> None:
-    async with serving(tmp_path, "--per-address", "1") as (url, _), Client.connect(url, name="bo"):
+    async with serving(tmp_path, "--per-address", "1") as (url, _), connect(url, "bo"):
         status, _, err = await chat(url, said="hi\n")
         assert status == 3
         assert "429" in err
@@ -155,7 +263,7 @@ async def test_too_many_connections_are_explained(deadline: None, tmp_path: Path
 async def test_what_is_not_served_is_explained(deadline: None, tmp_path: Path) -> None:
     """No booths here, and no chat at that path."""
     async with serving(tmp_path, "--booths", "off") as (url, _):
-        for wrong in (Client.connect(url, name="ada", private=True), Client.connect(f"{url}/sub", name="ada")):
+        for wrong in (connect(url, "ada", private=True), connect(f"{url}/sub", "ada")):
             with pytest.raises((ConnectError, Disconnected)):
-                async with wrong as client:
-                    await anext(aiter(client))
+                async with wrong:
+                    pass

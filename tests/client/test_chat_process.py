@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import parlour
-from tests.client.plain_server import PlainServer
+from tests.client.v1_server import V1Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 
@@ -61,21 +61,32 @@ async def chat(*arguments: str, said: str = "", shell: str = "", **environment: 
         return process.returncode, out.decode(), err.decode()
 
 
-async def test_a_piped_line_is_said_and_heard(server: PlainServer) -> None:
+async def test_a_piped_line_is_said_and_heard(server: V1Server) -> None:
     """`echo hi | parlour chat`: under the login name, and without a colour."""
     code, out, err = await chat(server.url, said="hi\n")
     assert (code, out) == (0, "ada> hi\n")
     assert err == f"connected to {server.url} as ada, in the public room\n"
 
 
-async def test_a_booth(server: PlainServer) -> None:
-    code, out, err = await chat(server.url, "--private", "--name", "bo", said="hi")
-    assert (code, out) == (0, "bo> hi\n")
-    assert "in a booth, waiting for a stranger" in err
-    assert server.paths == ["/chat/private"]
+async def test_a_booth(server: V1Server) -> None:
+    """Two pipes, of which one waits for the other."""
+    async with running(server.url, "--private") as (process, stdin, out, err):
+        assert await err.readline() == f"connected to {server.url} as ada\n".encode()
+        assert await err.readline() == b"looking for a stranger ...\n"
+        stdin.write(b"tea?\n")
+        assert await err.readline() == b"the lines wait until a stranger is there\n"
+        async with running(server.url, "--private", "--name", "bo", "-q") as (_, other, heard, _):
+            assert await out.readline() == b"ada> tea?\n"
+            assert await heard.readline() == b"ada> tea?\n"
+            other.write(b"yes\n")
+            assert await out.readline() == b"bo> yes\n"
+            stdin.close()
+            assert await process.wait() == 0
+            assert await heard.readline() == b"bo> yes\n"
+    assert server.paths == ["/chat/private"] * 2
 
 
-async def test_a_file_is_said_line_by_line(server: PlainServer, tmp_path: Path) -> None:
+async def test_a_file_is_said_line_by_line(server: V1Server, tmp_path: Path) -> None:
     lines = [f"line {number} ☕" for number in range(500)]
     file = tmp_path / "lines"
     file.write_text("\n".join(lines), encoding="utf-8")
@@ -85,34 +96,45 @@ async def test_a_file_is_said_line_by_line(server: PlainServer, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("shell", ["", "</dev/null", "<&-"])
-async def test_no_input_is_nothing_to_say(server: PlainServer, shell: str) -> None:
+async def test_no_input_is_nothing_to_say(server: V1Server, shell: str) -> None:
     """An empty input and a closed one."""
     code, out, err = await chat(server.url, shell=shell)
     assert (code, out) == (0, "")
     assert "connected" in err
 
 
-async def test_json_and_quiet(server: PlainServer) -> None:
+async def test_json_and_quiet(server: V1Server) -> None:
     code, out, err = await chat(server.url, "--json", "-q", said="☕\n\x1b[2J\n")
     assert (code, err) == (0, "")
-    assert [json.loads(text) for text in out.splitlines()] == [{"line": "ada> ☕"}, {"line": "ada>  [2J"}]
+    assert [json.loads(text) for text in out.splitlines()] == server.rooms["public"].events
 
 
-async def test_a_strangers_escapes_are_shown_not_obeyed(server: PlainServer) -> None:
+async def test_a_strangers_escapes_are_shown_not_obeyed(server: V1Server) -> None:
     async with running(server.url) as (process, stdin, out, _):
-        await server.wait_members(1)
-        server.tell("bo> \x1b]0;owned\x07\u202e")
-        assert (await out.readline()).decode() == "bo> ␛]0;owned␇\ufffd\n"
+        await server.wait_people(1)
+        server.say("\x1b]0;owned\x07\u202e\ncy> hi", "b\x1b[1mo")
+        assert (await out.readline()).decode() == "b␛[1mo> ␛]0;owned␇\ufffd␊cy> hi\n"
         stdin.close()
         assert await process.wait() == 0
 
 
-async def test_a_refused_line_is_a_failure(server: PlainServer) -> None:
-    code, out, err = await chat(server.url, "-q", said="/refuse\n")
-    assert (code, out, err) == (1, "! bad_field: this is refused\n", "refused: /refuse\n")
+async def test_a_refused_line_is_a_failure(server: V1Server) -> None:
+    code, out, err = await chat(server.url, "-q", said="!refuse\n")
+    assert (code, out, err) == (1, "", "refused (too_large: too_large it is): !refuse\n")
 
 
-async def test_no_connection(server: PlainServer) -> None:
+async def test_a_login_name_is_only_a_wish(server: V1Server) -> None:
+    """Unlike a name that was asked for."""
+    server.refusals = [{"code": "bad_name"}]
+    code, out, err = await chat(server.url, said="hi\n")
+    assert (code, out) == (0, "Quiet Otter> hi\n")
+    assert err.endswith("ada is not allowed here, or taken; others call you Quiet Otter\n")
+    server.refusals = [{"code": "bad_name"}]
+    code, out, err = await chat(server.url, "--name", "ada", said="hi\n")
+    assert (code, out, err) == (1, "", "refused (bad_name): bad_name it is\n")
+
+
+async def test_no_connection(server: V1Server) -> None:
     code, out, err = await chat(f"{server.url}/chat/rooms/x?/status/429", said="hi\n")
     assert (code, out) == (3, "")
     assert err.startswith(f"parlour: error: cannot connect to {server.url}: the server refused (429)")
@@ -127,27 +149,34 @@ async def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert err.count("\n") == 1
 
 
-async def test_a_lost_connection_ends_a_pipe_that_is_still_open(server: PlainServer) -> None:
+async def test_an_older_server(deadline: None) -> None:
+    async with V1Server.open(subprotocol=False) as server:
+        code, out, err = await chat(server.url, said="hi\n")
+    assert (code, out) == (3, "")
+    assert err.endswith("this server speaks no v1; it is older than this client\n")
+
+
+async def test_the_end_for_good_ends_a_pipe_that_is_still_open(server: V1Server) -> None:
     """The thread that waits for input does not keep the process."""
     async with running(server.url) as (process, stdin, _, err):
-        stdin.write(b"/close 4000\n")
+        stdin.write(b"!close 4506\n")
         words = (await err.read()).decode()
         assert await process.wait() == 1
-        assert words.splitlines()[1:] == ["disconnected with 4000: as asked", "not confirmed: /close 4000"]
+        assert words.splitlines()[1:] == ["disconnected with 4506: as asked", "not confirmed: !close 4506"]
 
 
 @pytest.mark.usefixtures("interruptible")
-async def test_ctrl_c(server: PlainServer) -> None:
+async def test_ctrl_c(server: V1Server) -> None:
     """130, at once, without a traceback, and the server hears the goodbye."""
     async with running(server.url) as (process, _, _, err):
         assert b"connected" in await err.readline()
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 130
         assert await err.read() == b""
-        await server.wait_members(0)
+        await server.wait_people(0)
 
 
-async def test_a_reader_that_has_gone_is_no_accident(server: PlainServer) -> None:
+async def test_a_reader_that_has_gone_is_no_accident(server: V1Server) -> None:
     """`parlour chat | head -1`"""
     async with running(server.url, shell="| head -n 1") as (_, stdin, out, err):
         stdin.write(b"a\n" * 100)
@@ -223,25 +252,44 @@ class Terminal:
         self._more.set()
 
 
-async def test_two_terminals_talk(server: PlainServer) -> None:
+async def test_two_terminals_talk(server: V1Server) -> None:
     """Each sees both lines, and Ctrl-D leaves."""
     async with Terminal.open(server.url, "--name", "ada") as ada, Terminal.open(server.url, "--name", "bo") as bo:
         await ada.wait_for("connected to")
         await bo.wait_for("connected to")
-        await server.wait_members(2)
+        await server.wait_people(2)
         ada.type("tea?\n")
         await bo.wait_for(r"ada> .*tea\?")
         await ada.wait_for(r"ada> tea\?")
         bo.type("yes\n")
         await ada.wait_for("bo> .*yes")
         await bo.wait_for("bo> yes")
+        bo.type("/who\n")
+        await bo.wait_for(r"2 here: .*bo \(you\)")
         for terminal in (ada, bo):
             terminal.type("\x04")
             assert await terminal.process.wait() == 0
-    assert [said["message"] for said in server.said] == ["tea?", "yes"]
+    assert server.said == ["tea?", "yes"]
 
 
-async def test_colours_are_for_terminals_that_want_them(server: PlainServer) -> None:
+async def test_a_terminal_in_a_booth(server: V1Server) -> None:
+    async with Terminal.open(server.url, "--private") as ada:
+        await ada.wait_for("looking for a stranger")
+        async with Terminal.open(server.url, "--private", "--name", "bo") as bo:
+            await bo.wait_for("you are talking with a stranger; say hi")
+            bo.type("hi\n")
+            await ada.wait_for("bo> .*hi")
+            server.drop()
+            await ada.wait_for("back: nothing missed")
+            await bo.wait_for("back: nothing missed")
+            ada.type("still there?\n")
+            await bo.wait_for(r"ada> .*still there\?")
+            bo.type("/quit\n")
+            assert await bo.process.wait() == 0
+        await ada.wait_for("the stranger has left; /next looks for another")
+
+
+async def test_colours_are_for_terminals_that_want_them(server: V1Server) -> None:
     """NO_COLOR, --no-color and a dumb terminal have none."""
     plain: list[tuple[tuple[str, ...], dict[str, str]]] = [
         ((), {"NO_COLOR": "1"}),
@@ -251,17 +299,17 @@ async def test_colours_are_for_terminals_that_want_them(server: PlainServer) -> 
     for arguments, environment in plain:
         async with Terminal.open(server.url, *arguments, **environment) as terminal:
             await terminal.wait_for("connected to")
-            server.tell("bo> hi")
+            server.say("hi")
             await terminal.wait_for("bo> hi")
             assert "\x1b" not in terminal.shown
     async with Terminal.open(server.url, NO_COLOR="") as terminal:
         await terminal.wait_for("connected to")
-        server.tell("bo> hi")
+        server.say("hi")
         await terminal.wait_for("\x1b\\[1mbo> \x1b\\[0mhi")
 
 
 @pytest.mark.usefixtures("interruptible")
-async def test_ctrl_c_at_a_terminal(server: PlainServer) -> None:
+async def test_ctrl_c_at_a_terminal(server: V1Server) -> None:
     async with Terminal.open(server.url) as terminal:
         await terminal.wait_for("connected to")
         terminal.process.send_signal(signal.SIGINT)
@@ -269,18 +317,45 @@ async def test_ctrl_c_at_a_terminal(server: PlainServer) -> None:
         assert "Traceback" not in terminal.shown
 
 
-async def test_a_kick_ends_it(server: PlainServer) -> None:
+@pytest.mark.usefixtures("interruptible")
+async def test_ctrl_c_in_a_booth_leaves_it(server: V1Server) -> None:
+    """The stranger need not wait for a return."""
+    async with Terminal.open(server.url, "--private") as ada, Terminal.open(server.url, "--private") as bo:
+        await ada.wait_for("you are talking")
+        await bo.wait_for("you are talking")
+        ada.process.send_signal(signal.SIGINT)
+        assert await ada.process.wait() == 130
+        await bo.wait_for("the stranger has left")
+
+
+@pytest.mark.usefixtures("interruptible")
+async def test_ctrl_c_while_away(server: V1Server) -> None:
+    """What was typed is given back."""
     async with Terminal.open(server.url) as terminal:
         await terminal.wait_for("connected to")
-        terminal.type("/close 4506\n")
+        server.gate.clear()
+        server.drop()
+        await terminal.wait_for("connecting again")
+        terminal.type("tea?\n")
+        await terminal.wait_for("to be said")
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.process.wait() == 130
+        await terminal.wait_for(r"not confirmed: tea\?")
+        assert "Traceback" not in terminal.shown
+
+
+async def test_a_kick_ends_it(server: V1Server) -> None:
+    async with Terminal.open(server.url) as terminal:
+        await terminal.wait_for("connected to")
+        terminal.type("!close 4506\n")
         await terminal.wait_for("disconnected with 4506: as asked")
         assert await terminal.process.wait() == 1
 
 
-async def test_a_terminal_that_hangs_up_ends_it(server: PlainServer) -> None:
+async def test_a_terminal_that_hangs_up_ends_it(server: V1Server) -> None:
     """Its input and output fail; the process must not stay behind."""
     async with Terminal.open(server.url) as terminal:
         await terminal.wait_for("connected to")
         terminal.hang_up()
         await terminal.process.wait()
-        await server.wait_members(0)
+        await server.wait_people(0)

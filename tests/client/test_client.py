@@ -1,18 +1,32 @@
-"""The async client: which URL means what, talking, and every way in which a connection fails or ends."""
+"""The async client: which URL means what, talking, coming back, and every way in which a connection fails or ends."""
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import pytest
 
-from parlour.client import FRAME_LIMIT, Address, Client, frame, line
-from parlour.errors import Close, ConnectError, Disconnected, SettingsError
-from tests.client.plain_server import PlainServer
+from parlour import client as module
+from parlour.client import Address, Client, Event, Here, Published, Sender
+from parlour.errors import Close, ConnectError, Disconnected, Refused, SettingsError
+from tests.client.v1_server import V1Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
+
+
+def connect(server: V1Server, name: str = "ada", **more: Any) -> AbstractAsyncContextManager[Client]:
+    """A client that comes back at once."""
+    return Client.connect(server.url, **{"name": name, "random": lambda: 0.0, **more})
+
+
+async def until(client: Client, kind: str) -> Event:
+    """The next event of this kind."""
+    async for event in client:
+        if event.kind == kind:
+            return event
+    raise AssertionError(f"it ended without {kind}")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +47,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
         ("http://a.example/chat/private", False, "ws://a.example/chat/private", "http://a.example"),
         ("http://a.example/chat/private", True, "ws://a.example/chat/private", "http://a.example"),
         ("ws://a.example/sub/chat/public/", False, "ws://a.example/sub/chat/public", "http://a.example/sub"),
+        ("http://a.example/chat", False, "ws://a.example/chat", "http://a.example"),
+        ("http://a.example/sub/chat/", True, "ws://a.example/sub/chat/private", "http://a.example/sub"),
         ("ws://a.example/chat/rooms/tea", False, "ws://a.example/chat/rooms/tea", "http://a.example"),
         ("http://a.example/?token=1", False, "ws://a.example/chat/public?token=1", "http://a.example"),
         ("http://ada:secret@a.example", False, "ws://ada:secret@a.example/chat/public", "http://a.example"),
@@ -44,6 +60,10 @@ async def test_a_url_leads_to_a_chat(url: str, private: bool, expected: str, sho
     address = Address.of(url, private=private)
     assert (address.url, address.shown) == (expected, shown)
     assert address.private is expected.endswith("/chat/private")
+
+
+async def test_the_lobby_is_beside_the_room() -> None:
+    assert Address.of("http://a.example/sub?token=1", private=True).lobby == "ws://a.example/sub/chat?token=1"
 
 
 @pytest.mark.parametrize(
@@ -88,90 +108,427 @@ async def test_loopback_is_known_by_its_name(url: str, loopback: bool) -> None:
     assert Address.of(url).loopback is loopback
 
 
-async def test_two_clients_hear_each_other(server: PlainServer) -> None:
-    """Each line comes to everyone, its own sender included, and the frame is the protocol's JSON."""
-    async with Client.connect(server.url, name="ada") as ada, Client.connect(server.url, name="bo") as bo:
-        await server.wait_members(2)
-        heard_by_ada, heard_by_bo = aiter(ada), aiter(bo)
-        await ada.say("tea? ☕")
-        assert [await anext(heard_by_ada), await anext(heard_by_bo)] == ["ada> tea? ☕"] * 2
-        await bo.say("")
-        assert [await anext(heard_by_ada), await anext(heard_by_bo)] == ["bo> "] * 2
-    assert server.said == [{"username": "ada", "message": "tea? ☕"}, {"username": "bo", "message": ""}]
-    await server.wait_members(0)
+def where(client: Client) -> tuple[str | None, Sender | None, bool]:
+    """The room where it talks, the other one in the booth, and whether it looks for another."""
+    return client.room, client.peer, client.searching
 
 
-async def test_the_handshake_asks_for_nothing_special(server: PlainServer) -> None:
-    """No deflate, no subprotocol, no Origin: that is the plain wire."""
+# Talking
+
+
+async def test_two_clients_hear_each_other(server: V1Server) -> None:
+    """Each message comes to everyone, its own sender included, and is acknowledged."""
+    async with connect(server) as ada, connect(server, "bo") as bo:
+        said = await ada.send("tea? ☕")
+        assert said == Published("public", said.epoch, 1, said.mid, 1)
+        for client in (ada, bo):
+            event = await until(client, "message")
+            assert (event.text, event.room, event.own) == ("tea? ☕", "public", client is ada)
+            assert event.sender is not None
+            assert event.sender.name == "ada"
+        await bo.send("", reply_to=said.mid, key="k1")
+        assert (await until(ada, "message")).fields["key"] == "k1"
+    assert server.heard[-1]["reply_to"] == said.mid
+    assert server.said == ["tea? ☕", ""]
+    await server.wait_people(0)
+
+
+async def test_the_handshake_asks_for_v1_alone(server: V1Server) -> None:
+    """No deflate, no Origin."""
     async with Client.connect(f"{server.url}/sub", name="ada", private=True) as client:
         assert client.address.private
     assert server.paths == ["/sub/chat/private"]
-    names = set(server.headers[0])
-    assert names.isdisjoint({"origin", "sec-websocket-extensions", "sec-websocket-protocol"})
+    assert set(server.headers[0]).isdisjoint({"origin", "sec-websocket-extensions"})
+    assert server.headers[0]["sec-websocket-protocol"] == "parlour.v1.json"
 
 
 async def test_a_proxy_of_the_environment_is_not_used_for_this_machine(
-    server: PlainServer, monkeypatch: pytest.MonkeyPatch
+    server: V1Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "socks_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
-    async with Client.connect(server.url, name="ada") as ada:
-        await ada.say("here")
-        assert await anext(aiter(ada)) == "ada> here"
+    async with connect(server) as ada:
+        assert (await ada.send("here")).off == 1
 
 
-async def test_iteration_ends_with_the_context(server: PlainServer) -> None:
-    """One's own goodbye is no error."""
-    async with Client.connect(server.url, name="ada") as ada:
-        heard = aiter(ada)
-        await ada.close()
-        assert [text async for text in heard] == []
+async def test_the_first_event_tells_who_one_is(server: V1Server) -> None:
+    async with Client.connect(server.url) as client:
+        event = await anext(client)
+        assert (event.kind, event.fields["again"], event.local) == ("client.connected", False, True)
+        assert (client.name, client.person.name, client.room) == ("Quiet Otter", "Quiet Otter", "public")
+        assert client.connected
+        assert not client.searching
+        assert client.limits["text"] == 10_000
+        session = client.session
+    async with Client.connect(server.url, session=session) as again:
+        assert again.person.id == client.person.id
+
+
+async def test_all_commands_have_their_words(server: V1Server) -> None:
+    async with connect(server) as ada, connect(server, "bo") as bo:
+        here = await ada.who()
+        assert (here.room, here.count) == ("public", 2)
+        assert [member.name for member in here.members] == ["ada", "bo"]
+        assert await ada.rename("eva") == "eva" == ada.name
+        await ada.send("tea?")
+        page = await bo.history(limit=5)
+        assert [event.text for event in page.messages] == ["tea?"]
+        assert (page.room, page.more) == ("public", False)
+        assert isinstance(await bo.join("public"), Here)
+        await ada.block(bo.person.id)
+        ada.tell("typing", room="public")
+        await ada.request("presence", room="public")
+        with pytest.raises(Refused) as caught:
+            await ada.request("fly")
+        assert caught.value.refusal.code == "unknown_op"
+    said = [command for command in server.heard if command["op"] in ("history", "block", "typing")]
+    assert [{name: value for name, value in command.items() if name != "id"} for command in said] == [
+        {"op": "history", "room": "public", "limit": 5},
+        {"op": "block", "person": bo.person.id},
+        {"op": "typing", "room": "public"},
+    ]
+
+
+async def test_a_refusal_is_raised_where_it_belongs(server: V1Server) -> None:
+    async with connect(server) as ada:
+        sending = [asyncio.create_task(ada.send(text)) for text in ("a", "!refuse", "b")]
+        with pytest.raises(Refused, match="too_large") as caught:
+            await sending[1]
+        assert caught.value.refusal.code == "too_large"
+        assert [(await sending[0]).off, (await sending[2]).off] == [1, 2]
+
+
+async def test_too_fast_is_no_refusal(server: V1Server) -> None:
+    """The client waits and says it again."""
+    async with connect(server) as ada:
+        assert (await ada.send("!limit")).off == 1
+    assert server.said == ["!limit"]
+
+
+@pytest.mark.parametrize(("text", "words"), [("x" * 200_000, "larger than"), ("\ud800", "surrogates")])
+async def test_what_cannot_be_said_is_refused_here(server: V1Server, text: str, words: str) -> None:
+    """The server would close the connection; this way it lives."""
+    async with connect(server) as ada:
+        with pytest.raises(ValueError, match=words):
+            await ada.send(text)
+        assert (await ada.send("fine")).off == 1
+
+
+async def test_a_name_that_is_not_to_be_had(server: V1Server) -> None:
+    server.refusals = [{"code": "bad_name"}] * 2
+    with pytest.raises(Refused, match="bad_name"):
+        async with connect(server):
+            pass
+    async with connect(server, insist=False) as client:
+        assert client.name == "Quiet Otter"
+
+
+# Booths
+
+
+async def test_two_strangers_meet_part_and_meet_again(server: V1Server) -> None:
+    async with connect(server, private=True) as ada:
+        assert where(ada) == (None, None, True)
+        with pytest.raises(Refused, match="you are in no room"):
+            await ada.send("hello?")
+        async with connect(server, "bo", private=True) as bo:
+            found = await until(ada, "match.found")
+            assert where(ada) == (found.room, found.sender, False)
+            assert (ada.booth, found.sender) == (ada.room, bo.person)
+            await ada.send("psst")
+            assert (await until(bo, "message")).text == "psst"
+            await bo.next()
+            assert bo.searching
+            assert (await until(ada, "match.ended")).fields["by"] == "peer"
+            assert where(ada) == (None, None, False)
+            await ada.find()
+            assert (await until(bo, "match.found")).sender == ada.person
+            await bo.leave()
+            await until(ada, "match.ended")
+            await ada.find()
+            await ada.cancel()
+            assert where(ada) == (None, None, False)
+
+
+async def test_who_goes_leaves_the_booth(server: V1Server) -> None:
+    """The other one need not wait for a return."""
+    async with connect(server, private=True) as ada:
+        async with connect(server, "bo", private=True):
+            await until(ada, "match.found")
+        assert (await until(ada, "match.ended")).fields["by"] == "peer"
+
+
+async def test_a_booth_outlives_a_lost_connection(server: V1Server) -> None:
+    """It comes back through a door that looks for nobody, and talks with the same one."""
+    async with connect(server, private=True) as ada, connect(server, "bo", private=True) as bo:
+        booth = (await until(ada, "match.found")).room
+        await until(bo, "match.found")
+        next(iter(server.persons)).transport.abort()
+        await until(bo, "match.back")
+        await bo.send("still there?")
+        assert (await until(ada, "message")).room == booth
+        assert ada.peer == bo.person
+    assert server.paths == ["/chat/private", "/chat/private", "/chat"]
+
+
+async def test_a_search_outlives_a_lost_connection(server: V1Server) -> None:
+    wish = {"interests": ["tea"]}
+    async with connect(server, private=True, match=wish) as ada:
+        server.drop()
+        await until(ada, "client.lost")
+        await until(ada, "client.connected")
+        assert ada.searching
+    assert server.paths == ["/chat/private", "/chat/private"]
+    assert [command["match"] for command in server.heard if command["op"] == "hello"] == [wish, wish]
+
+
+async def test_who_looks_for_nobody_is_not_led_to_a_stranger(server: V1Server) -> None:
+    """Not even by a lost connection."""
+    async with connect(server, private=True) as ada:
+        await ada.cancel()
+        server.drop()
+        await until(ada, "client.lost")
+        await until(ada, "client.connected")
+        assert where(ada) == (None, None, False)
+
+
+async def test_a_booth_that_is_gone_has_ended(server: V1Server) -> None:
+    async with connect(server, private=True) as ada, connect(server, "bo", private=True) as bo:
+        await until(ada, "match.found")
+        await until(bo, "match.found")
+        server.forget()
+        server.drop()
+        ended = await until(ada, "match.ended")
+        assert (ended.local, ended.fields["by"]) == (True, "lost")
+        assert where(ada) == (None, None, False)
+
+
+# Coming back
+
+
+@pytest.mark.parametrize("code", [4000, 1001, 1011])
+async def test_it_comes_back_and_has_missed_nothing(server: V1Server, code: int) -> None:
+    async with connect(server) as ada:
+        await ada.send("before")
+        server.gate.clear()
+        for connection in list(server.persons):
+            await connection.close(code, "as asked")
+        lost = await until(ada, "client.lost")
+        assert (lost.fields["code"], lost.fields["reason"], lost.fields["after_ms"]) == (code, "as asked", 0)
+        assert not ada.connected
+        server.say("one")
+        server.say("two")
+        server.gate.set()
+        assert (await until(ada, "client.connected")).fields["again"]
+        assert [(await until(ada, "message")).text for _ in range(2)] == ["one", "two"]
+        back = await until(ada, "client.back")
+        assert (back.fields["caught_up"], back.fields["missed"]) == (2, False)
+        assert ada.connected
+
+
+async def test_what_has_no_answer_is_said_again(server: V1Server) -> None:
+    """With the key that it had, so that the server says it once."""
+    async with connect(server) as ada:
+        saying = [asyncio.create_task(ada.send(text)) for text in ("!never 1", "!never 2", "three")]
+        await saying[2]
+        server.drop()
+        await server.wait_said(5)
+        for task in saying[:2]:
+            task.cancel()
+    first, again = ([command for command in server.heard if command["op"] == "send"][at : at + 2] for at in (0, 3))
+    assert first == again
+
+
+async def test_a_message_that_was_heard_is_not_said_again(server: V1Server) -> None:
+    """Its own event is as good as a reply: the server that comes back may know nothing of it."""
+    async with connect(server) as ada:
+        saying = asyncio.create_task(ada.send("!silent"))
+        await until(ada, "message")
+        server.forget()
+        server.drop()
+        assert (await saying).off == 1
+        assert (await until(ada, "client.back")).fields["missed"]
+    assert server.said == ["!silent"]
+
+
+async def test_what_is_said_while_away_waits(server: V1Server) -> None:
+    async with connect(server) as ada:
+        server.gate.clear()
+        server.drop()
+        await until(ada, "client.lost")
+        saying = asyncio.create_task(ada.send("later"))
+        server.gate.set()
+        assert (await saying).off == 1
+
+
+async def test_what_cannot_be_repeated_fails(server: V1Server) -> None:
+    async with connect(server, private=True) as ada:
+        server.deaf = {"match.next"}
+        nexting = asyncio.create_task(ada.next())
+        await server.wait_heard("match.next")
+        server.drop()
         with pytest.raises(Disconnected):
-            await ada.say("too late")
+            await nexting
 
 
-@pytest.mark.parametrize(("code", "reconnect"), [(4000, True), (4506, False), (1001, True), (1011, True)])
-async def test_the_servers_goodbye_is_told(server: PlainServer, code: int, reconnect: bool) -> None:
-    async with Client.connect(server.url, name="ada") as ada:
-        await ada.say(f"/close {code}")
+async def test_a_gap_is_admitted(server: V1Server) -> None:
+    async with connect(server) as ada:
+        await ada.send("before")
+        server.forget()
+        server.drop()
+        gap = await until(ada, "gap")
+        assert (gap.local, gap.room, gap.fields["off"]) == (True, "public", 0)
+        assert (await until(ada, "client.back")).fields["missed"]
+        server.say("after")
+        assert (await until(ada, "message")).text == "after"
+
+
+async def test_a_dead_line_is_left(deadline: None) -> None:
+    """A server that says nothing, not even its sign of life."""
+    async with V1Server.open(ping_ms=10) as server, connect(server, grace=0.01) as ada:
+        assert (await until(ada, "client.lost")).fields["reason"] == "the server stopped answering"
+        assert (await until(ada, "client.connected")).fields["again"]
+
+
+async def test_a_sign_of_life_is_answered(server: V1Server) -> None:
+    async with connect(server):
+        server.tell(ev="ping")
+        await server.wait_heard("pong")
+    assert {"op": "pong"} in server.heard
+
+
+async def test_the_servers_wish_to_reconnect_is_obeyed(server: V1Server) -> None:
+    async with connect(server) as ada:
+        server.tell(ev="reconnect", after_ms=0, jitter_ms=1)
+        assert (await until(ada, "client.lost")).fields["code"] == 1001
+        assert (await until(ada, "client.connected")).fields["again"]
+
+
+@pytest.mark.parametrize("code", [4506, 4504, 1002])
+async def test_some_ends_are_for_good(server: V1Server, code: int) -> None:
+    async with connect(server) as ada:
+        saying = asyncio.create_task(ada.send(f"!close {code}"))
         with pytest.raises(Disconnected) as caught:
-            await anext(aiter(ada))
+            await until(ada, "never")
         assert caught.value.close == Close(code, "as asked")
-        assert caught.value.close.reconnect is reconnect
-        with pytest.raises(Disconnected):
-            await ada.say("still there?")
+        for command in (saying, ada.send("still there?")):
+            with pytest.raises(Disconnected):
+                await command
+        assert not ada.connected
 
 
-async def test_a_connection_that_just_breaks_is_told(server: PlainServer) -> None:
-    async with Client.connect(server.url, name="ada") as ada:
-        await server.wait_members(1)
-        for member in server.members:
-            member.transport.abort()
-        with pytest.raises(Disconnected, match="lost") as caught:
-            await anext(aiter(ada))
-        assert caught.value.close.reconnect
+async def test_a_bye_decides(server: V1Server) -> None:
+    """Also where no code comes."""
+    async with connect(server) as ada:
+        server.tell(ev="bye", code=4507, reason="banned", reconnect=False)
+        assert (await until(ada, "bye")).fields["code"] == 4507
+        server.drop()
+        with pytest.raises(Disconnected, match="4507: banned"):
+            await until(ada, "never")
 
 
-async def test_what_is_not_understood_is_not_tried_again(server: PlainServer) -> None:
-    """A frame over the limit ends the connection, and coming back would not help."""
-    async with Client.connect(server.url, name="ada") as ada:
-        await server.wait_members(1)
-        server.tell("x" * (FRAME_LIMIT + 1))
-        with pytest.raises(Disconnected) as caught:
-            await anext(aiter(ada))
-        assert caught.value.close.code == 1009
+@pytest.mark.parametrize("text", ["hello", "[1]", '{"ev": "message"}', "x" * (module.RECEIVE_LIMIT + 1)])
+async def test_what_is_not_understood_is_not_tried_again(server: V1Server, text: str) -> None:
+    async with connect(server) as ada:
+        server.tell_raw(text)
+        with pytest.raises(Disconnected, match="not understood") as caught:
+            await until(ada, "never")
         assert not caught.value.close.reconnect
 
 
-@pytest.mark.parametrize(("message", "words"), [("x" * FRAME_LIMIT, "larger than"), ("\ud800", "surrogates")])
-async def test_what_cannot_be_said_is_refused_here(server: PlainServer, message: str, words: str) -> None:
-    """The server would close the connection; this way it lives."""
-    async with Client.connect(server.url, name="ada") as ada:
-        with pytest.raises(ValueError, match=words):
-            await ada.say(message)
-        await ada.say("fine")
-        assert await anext(aiter(ada)) == "ada> fine"
+async def test_it_gives_up_at_last(server: V1Server) -> None:
+    async with connect(server, attempts=3) as ada:
+        server.refusals = [{"code": "unavailable", "retry": True}] * 3
+        server.drop()
+        with pytest.raises(ConnectError, match="unavailable it is"):
+            await until(ada, "never")
+
+
+async def test_a_server_that_does_not_want_one_back_is_obeyed(server: V1Server) -> None:
+    async with connect(server) as ada:
+        server.refusals = [{"code": "banned"}]
+        server.drop()
+        with pytest.raises(Refused, match="banned"):
+            await until(ada, "never")
+
+
+async def test_retry_after_is_heard() -> None:
+    """The wait grows by what the server asked for; anything else than seconds is not for us."""
+
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with raw_server(busy) as port:
+        with pytest.raises(ConnectError, match="not ready") as caught:
+            async with Client.connect(f"127.0.0.1:{port}"):
+                pass
+    assert module._retry_after(caught.value) == 7
+
+
+# Events that nobody fetches
+
+
+async def test_iteration_ends_with_the_context(server: V1Server) -> None:
+    """One's own goodbye is no error."""
+    async with connect(server) as ada:
+        await ada.close()
+        assert [event.kind async for event in ada] == ["client.connected"]
+        with pytest.raises(Disconnected):
+            await ada.send("too late")
+        await ada.close()
+
+
+async def test_a_goodbye_while_away(server: V1Server) -> None:
+    async with connect(server) as ada:
+        server.gate.clear()
+        server.drop()
+        await until(ada, "client.lost")
+    await server.wait_people(0)
+
+
+async def test_a_program_that_only_speaks_takes_no_endless_memory(
+    server: V1Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest events go, and it can learn so."""
+    monkeypatch.setattr(module, "BACKLOG", 3 * module.EVENT_OVERHEAD + 100)
+    async with connect(server) as ada:
+        for number in range(10):
+            await ada.send(str(number))
+        dropped = await anext(ada)
+        assert (dropped.kind, dropped.fields["count"]) == ("client.dropped", 8)
+        assert [(await anext(ada)).text for _ in range(3)] == ["7", "8", "9"]
+
+
+async def test_a_caller_that_gives_up_is_forgotten(server: V1Server) -> None:
+    async with connect(server) as ada:
+        saying = asyncio.create_task(ada.send("!never"))
+        await server.wait_said(1)
+        saying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await saying
+        server.drop()
+        await until(ada, "client.back")
+        await ada.send("done")
+    assert [command["text"] for command in server.heard if command["op"] == "send"] == ["!never", "done"]
+
+
+# What is no chat, or not for us
+
+
+async def test_an_older_server_is_named(deadline: None) -> None:
+    """One that knows the plain wire alone, and one that says that it does not know this one."""
+    async with V1Server.open(subprotocol=False) as server:
+        with pytest.raises(ConnectError, match="older than this client"):
+            async with connect(server):
+                pass
+    async with V1Server.open() as server:
+        server.refuse_version = True
+        with pytest.raises(ConnectError, match="older than this client"):
+            async with connect(server):
+                pass
 
 
 @pytest.mark.parametrize(
@@ -186,7 +543,7 @@ async def test_what_cannot_be_said_is_refused_here(server: PlainServer, message:
         (301, "https://elsewhere.example"),
     ],
 )
-async def test_a_refused_handshake_is_explained(server: PlainServer, status: int, words: str) -> None:
+async def test_a_refused_handshake_is_explained(server: V1Server, status: int, words: str) -> None:
     with pytest.raises(ConnectError, match=words):
         async with Client.connect(f"{server.url}/chat/rooms/x?/status/{status}", name="ada"):
             pass
@@ -256,19 +613,3 @@ async def test_a_name_without_a_host_is_explained(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConnectError, match="no host of this name"):
         async with Client.connect("nowhere.invalid", name="ada"):
             pass
-
-
-async def test_a_frame_is_the_protocols_json() -> None:
-    assert json.loads(frame("ada", 'say "hi"')) == {"username": "ada", "message": 'say "hi"'}
-
-
-@pytest.mark.parametrize(
-    ("name", "message", "expected"),
-    [
-        ("ada", "hi", "ada> hi"),
-        (" ada ", "a\tb", "ada> a\tb"),
-        ("ada", "a\r\nb\x1bc\u2028d", "ada> a b c d"),
-    ],
-)
-async def test_the_line_that_comes_back_is_known(name: str, message: str, expected: str) -> None:
-    assert line(name, message) == expected

@@ -4,7 +4,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from parlour.core.moderation import checked_name
+from parlour.core.names import checked_name
 
 FINE: Final = {
     "letter": "a",

@@ -1,24 +1,53 @@
-"""A peer at a connection, in virtual time."""
+"""Peers at connections, in virtual time: `PlainPeer` says lines, `SessionPeer` says commands."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import count
 from math import inf, nextafter
-from typing import Final
+from typing import Final, TypeAlias
 
+from parlour.core import commands
+from parlour.core.commands import Command, Line
 from parlour.core.connection import Connection, Pace
 from parlour.core.events import (
-    Command,
+    Amend,
+    Answer,
+    Avoid,
+    CallMe,
+    Cancel,
+    Claim,
+    Claimed,
+    Drop,
     Effect,
     End,
     Enter,
+    Fetch,
     Find,
     Leave,
+    Letter,
+    Look,
+    MatchEnded,
+    MatchFound,
+    Member,
     PauseReading,
     Ping,
+    Place,
     Publish,
     Refuse,
+    Release,
+    Reply,
     ResumeReading,
-    Send,
+    Seat,
+    Sender,
+    Show,
+    Take,
+    Tell,
+    Welcome,
 )
+from parlour.core.keys import Keyring
+from parlour.core.names import NameRules
+from parlour.core.plain import PlainConnection
+from parlour.core.session import House, SessionConnection
 from parlour.errors import Close, Refusal
 
 PACE: Final = Pace(rate=10.0, burst=30, ping=20.0, ping_timeout=10.0)
@@ -30,45 +59,34 @@ UNPINGED: Final = Pace(rate=10.0, burst=30, ping=inf, ping_timeout=inf)
 FREE: Final = Pace(rate=None, burst=1, ping=inf, ping_timeout=inf)
 """No limit, no ping."""
 
+UNASKED: Final = Pace(rate=10.0, burst=30, ping=1e7, ping_timeout=10.0)
+"""As `UNPINGED`, for a client with a session: that one can always be asked, here after months."""
+
+TRUSTED: Final = Pace(rate=None, burst=1, ping=1e7, ping_timeout=10.0)
+"""The same without a limit."""
+
 WRONG: Final = Refusal("bad_frame", "send a JSON object")
 
+PUBLIC: Final = Place("public")
+BOOTHS: Final = Place(booth=True)
+NOWHERE: Final = Place()
 
-class Peer:
+
+class Peer(ABC):
     """Drives a `Connection` as the hub does, and keeps what came of it.
 
     Every call checks that its effects can be carried out in their order; `wait` that `deadline` is honest.
     """
 
-    def __init__(
-        self,
-        pace: Pace = PACE,
-        *,
-        place: Enter | Find | None = None,
-        name: str | None = None,
-        now: float = 0.0,
-        seated: bool = True,
-    ) -> None:
+    connection: Connection
+
+    def __init__(self, now: float) -> None:
         self.now = now
-        self.connection = Connection("p-ada", place or Enter("public"), pace, name)
-        self.answers: list[Publish | Refusal] = []  # what became of its lines, in order
-        self.answered_at: list[float] = []  # beside `answers`
         self.pings: list[float] = []  # when it was pinged
         self._is_read = True
         self.left: list[str] = []  # rooms whose seat was given up
         self.ended: End | None = None
-        self.asked = self.connection.opened(now)
-        if seated:
-            self.sit()
-
-    @property
-    def said(self) -> list[str]:
-        """The texts that were published."""
-        return [answer.text for answer in self.answers if isinstance(answer, Publish)]
-
-    @property
-    def refused(self) -> list[str]:
-        """The codes of the refusals."""
-        return [answer.code for answer in self.answers if isinstance(answer, Refusal)]
+        self._is_over = False
 
     @property
     def close(self) -> Close | None:
@@ -81,14 +99,8 @@ class Peer:
 
     # What happens to it
 
-    def sit(self, room: str = "public") -> None:
-        self.carry_out(self.connection.seated(room, self.now))
-
-    def say(self, text: str, name: str | None = "ada", *, size: int | None = None) -> None:
-        self.hand(Send(text, name), len(text) if size is None else size)
-
-    def hand(self, said: Command | Refusal, size: int = 0) -> None:
-        self.carry_out(self.connection.handle(said, size, self.now))
+    def hand(self, said: Command | Line | Refusal, re: int | None = None, *, size: int = 0) -> list[Effect]:
+        return self.carry_out(self.connection.handle(said, re, size, self.now))
 
     def control(self) -> None:
         self.carry_out(self.connection.control(self.now))
@@ -96,16 +108,14 @@ class Peer:
     def begin(self) -> None:
         self.connection.began(self.now)
 
-    def end(self, close: Close) -> None:
-        self.carry_out(self.connection.end(close))
+    def end(self, close: Close, *, abort: bool = False) -> list[Effect]:
+        return self.carry_out(self.connection.end(close, abort=abort))
 
-    def lose(self) -> None:
-        self.carry_out(self.connection.lost())
+    def lose(self) -> list[Effect]:
+        return self.carry_out(self.connection.lost())
 
-    def tick(self) -> Sequence[Effect]:
-        effects = self.connection.tick(self.now)
-        self.carry_out(effects)
-        return effects
+    def tick(self) -> list[Effect]:
+        return self.carry_out(self.connection.tick(self.now))
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and call `tick` at every deadline; just before it, there must be nothing to do."""
@@ -127,16 +137,12 @@ class Peer:
             assert effects or self.connection.deadline > self.now, "due, and nothing done: the hub would spin"
         self.now = until
 
-    def carry_out(self, effects: Sequence[Effect]) -> None:
+    def carry_out(self, effects: Sequence[Effect]) -> list[Effect]:
+        assert not (self._is_over and effects), f"{effects} after the end"
+        self._is_over = self.connection.ended
         for at, effect in enumerate(effects):
             assert self.ended is None, f"{effect} after the end"
             match effect:
-                case Publish(room):
-                    assert room == self.connection.room or self.connection.ended
-                    assert not self.left, "said without a seat"
-                    self._answer(effect)
-                case Refuse(refusal):
-                    self._answer(refusal)
                 case Ping():
                     assert self._is_read, "pinged, but the answer would not be read"
                     self.pings.append(self.now)
@@ -147,14 +153,284 @@ class Peer:
                     assert not self._is_read, "resumed twice"
                     assert at == len(effects) - 1, "resumed before all was carried out"
                     self._is_read = True
-                case Leave(room):
-                    assert not self.left, "left twice"
-                    self.left.append(room)
                 case End():
                     self.ended = effect
                 case _:
-                    raise AssertionError(f"{effect} after opening")
+                    self._do(effect)
+        return list(effects)
+
+    @abstractmethod
+    def _do(self, effect: Effect) -> None:
+        """Any other effect."""
+
+
+class PlainPeer(Peer):
+    """One that says lines."""
+
+    connection: PlainConnection
+
+    def __init__(
+        self,
+        pace: Pace = PACE,
+        *,
+        place: Place = PUBLIC,
+        names: NameRules | None = None,
+        name: str | None = None,
+        now: float = 0.0,
+        seated: bool = True,
+    ) -> None:
+        super().__init__(now)
+        self.connection = PlainConnection("c-ada", pace, names or NameRules(), place, person="p-ada", name=name)
+        self.answers: list[Publish | Refusal] = []  # what became of its lines, in order
+        self.answered_at: list[float] = []  # beside `answers`
+        self.asked = self.connection.opened(now)
+        if seated:
+            self.sit()
+
+    @property
+    def said(self) -> list[str]:
+        """The texts that were published."""
+        return [answer.text for answer in self.answers if isinstance(answer, Publish)]
+
+    @property
+    def senders(self) -> list[Sender]:
+        """As whom they were."""
+        return [answer.member.sender for answer in self.answers if isinstance(answer, Publish)]
+
+    @property
+    def refused(self) -> list[str]:
+        """The codes of the refusals."""
+        return [answer.code for answer in self.answers if isinstance(answer, Refusal)]
+
+    def sit(self, room: str = "public") -> list[Effect]:
+        return self.answer(Seat(room, "e1", 0, 1))
+
+    def answer(self, answer: Answer | Refusal) -> list[Effect]:
+        return self.carry_out(self.connection.answered(answer, None, self.now))
+
+    def say(self, text: str, name: str = "ada", *, size: int | None = None) -> None:
+        self.hand(Line(text, name), size=len(text) if size is None else size)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Take(seat):
+                assert self.connection.room == seat.room or self.connection.ended
+                assert not self.answers, "said before it hears the room"
+            case Publish(room):
+                assert room == self.connection.room or self.connection.ended
+                assert not self.left, "said without a seat"
+                self._answer(effect)
+            case Refuse(refusal):
+                self._answer(refusal)
+            case Leave(room):
+                assert not self.left, "left twice"
+                self.left.append(room)
+            case _:
+                raise AssertionError(f"{effect} after opening")
 
     def _answer(self, answer: Publish | Refusal) -> None:
         self.answers.append(answer)
         self.answered_at.append(self.now)
+
+
+Asking: TypeAlias = Claim | Enter | Find | Cancel | Publish | Amend | Fetch | Look | CallMe | Avoid
+"""What an engine answers."""
+
+
+class World:
+    """What the sessions of one server share, with a time of day that is set by hand."""
+
+    def __init__(self, *, has_booths: bool = True, welcome: str | None = None, reserved: Sequence[str] = ()) -> None:
+        self.utc_ms = 1_700_000_000_000
+        ids = count(1)
+        keys = Keyring({"k1": bytes(32)}, "k1")
+        self.house = House(
+            NameRules(reserved),
+            keys,
+            lambda: f"id-{next(ids)}",
+            lambda: self.utc_ms,
+            has_booths=has_booths,
+            welcome=welcome,
+        )
+
+
+class SessionPeer(Peer):
+    """One that says commands. The test is its engine, and answers by hand.
+
+    Every command that bears a number must get exactly one answer; no effect may concern a room that it does not hear;
+    and what it hears must be what the connection says.
+    """
+
+    connection: SessionConnection
+
+    def __init__(
+        self,
+        pace: Pace = TRUSTED,
+        *,
+        place: Place = NOWHERE,
+        world: World | None = None,
+        person: str | None = None,
+        name: str | None = None,
+        may_meet: Callable[[], bool] = lambda: True,
+        now: float = 0.0,
+    ) -> None:
+        super().__init__(now)
+        self.world = world or World()
+        self.connection = SessionConnection(
+            "c-ada", pace, self.world.house, place, person=person, name=name, may_meet=may_meet
+        )
+        self.waiting: set[int] = set()  # numbers of commands that have no answer yet
+        self.answers: dict[int, Answer | Refusal] = {}  # by number
+        self.unnumbered: list[Answer | Refusal] = []
+        self.letters: list[Letter] = []
+        self.hears: set[str] = set()
+        self.seats: set[str] = set()  # those that the engine has given it
+        self.lost: dict[str, bool] = {}  # seats given up: whether they were lost
+        self._numbers = count(101)  # tests number by hand from 1 on
+        self.asked: list[Asking] = []  # what the engine has not answered, for tests where it is not asked by hand
+        self._last: list[Effect] = []
+        assert not self.carry_out(self.connection.opened(now))
+
+    @property
+    def sender(self) -> Sender:
+        """As whom it came in."""
+        (welcome,) = (answer for answer in self.answers.values() if isinstance(answer, Welcome))
+        return welcome.person
+
+    @property
+    def member(self) -> Member:
+        return Member("c-ada", self.sender)
+
+    def hand(self, said: Command | Line | Refusal, re: int | None = None, *, size: int = 0) -> list[Effect]:
+        if re is not None:
+            assert re not in self.waiting
+            assert re not in self.answers
+            if not self.connection.ended:
+                self.waiting.add(re)
+        return super().hand(said, re, size=size)
+
+    def do(self, command: Command | Refusal) -> list[Effect]:
+        """Say it under a number that is new."""
+        return self.hand(command, next(self._numbers))
+
+    def ask(self, command: Command | Refusal) -> Answer | Refusal:
+        """Say what is answered without the engine."""
+        re = next(self._numbers)
+        self.hand(command, re)
+        return self.answers[re]
+
+    def refusal(self, command: Command | Refusal) -> str:
+        """The code of the refusal."""
+        answer = self.ask(command)
+        assert isinstance(answer, Refusal)
+        return answer.code
+
+    def pass_on(self, command: Command) -> Effect:
+        """Say what leads to one effect, and to no answer yet."""
+        (effect,) = self.do(command)
+        return effect
+
+    # What the engine does
+
+    def answer(self, answer: Answer | Refusal, re: int | None) -> list[Effect]:
+        if isinstance(answer, Seat) and not self.connection.ended:
+            self.seats.add(answer.room)
+        return self.carry_out(self.connection.answered(answer, re, self.now))
+
+    def tell(self, letter: Letter, seat: Seat | None = None) -> list[Effect]:
+        if isinstance(letter, MatchEnded) and letter.room is not None:
+            self.seats.discard(letter.room)
+        if seat is not None and not self.connection.ended:
+            self.seats.add(seat.room)
+        return self.carry_out(self.connection.told(letter, seat))
+
+    def meet(self, booth: str = "booth-1") -> list[Effect]:
+        """The engine found somebody."""
+        return self.tell(found(booth), Seat(booth, "e-b", 0, 2))
+
+    def come_in(self, hello: commands.Hello | None = None, *, booth: str | None = None) -> Welcome:
+        """Say hello, with an engine that has all rooms that it is asked for but those whose name begins with `gone`."""
+        re = next(self._numbers)
+        effects = self.hand(hello or commands.Hello(), re)
+        while not (answer := self.answers.get(re)):
+            (asked,) = effects
+            match asked:
+                case Claim():
+                    effects = self.answer(Claimed(booth), asked.re)
+                case Enter(room) if room.startswith("gone"):
+                    effects = self.answer(Refusal("not_found", "there is no such room"), asked.re)
+                case Enter(room, _, since):
+                    off = 0 if since is None else since.off
+                    effects = self.answer(Seat(room, "e1", off, 1, recovered=since is not None), asked.re)
+                case _:
+                    raise AssertionError(f"{asked} in a hello")
+        assert isinstance(answer, Welcome), answer
+        self._last = effects
+        return answer
+
+    @property
+    def after_hello(self) -> list[Effect]:
+        """What followed the welcome."""
+        return [effect for effect in self._last if not isinstance(effect, Reply | Take)]
+
+    # What comes of it
+
+    def carry_out(self, effects: Sequence[Effect]) -> list[Effect]:
+        done = super().carry_out(effects)
+        assert set(self.connection.rooms) == self.hears
+        assert len(self.connection.rooms) == len(self.hears)
+        if self.connection.ended:
+            assert not self.hears
+            assert not self.seats, "a seat that nobody gave up"
+            assert self.connection.deadline == inf
+        return done
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Reply(answer, re) | Refuse(answer, re):
+                if re is None:
+                    self.unnumbered.append(answer)
+                else:
+                    assert re in self.waiting, f"{answer} for {re}, which is answered or was never said"
+                    self.waiting.remove(re)
+                    self.answers[re] = answer
+            case Tell(letter):
+                self.letters.append(letter)
+            case Take(seat):
+                assert seat.room not in self.hears, "taken twice"
+                assert seat.room in self.seats, "hears a room without a seat there"
+                self.hears.add(seat.room)
+            case Drop(room):
+                self.hears.remove(room)
+            case Leave(room, lost):
+                self.seats.remove(room)
+                self.hears.discard(room)
+                self.left.append(room)
+                self.lost[room] = lost
+            case Show(room):
+                assert room in self.hears
+            case Release():
+                assert not self.hears
+            case Publish() | Amend() | Fetch() | Look() | CallMe() | Find() | Claim() | Enter() | Cancel() | Avoid():
+                self._ask(effect)
+            case _:
+                raise AssertionError(f"{effect} for nobody")
+
+    def _ask(self, asking: "Asking") -> None:
+        self.asked.append(asking)
+        match asking:
+            case Publish(room) | Amend(room) | Fetch(room):
+                assert room in self.hears
+            case Look(room):
+                assert room is None or room in self.hears
+            case CallMe(_, rooms):
+                assert set(rooms) == self.hears
+            case Find(_, wish):
+                assert wish is not None
+                if wish.leaving is not None:
+                    assert wish.leaving not in self.hears
+                    self.seats.discard(wish.leaving)
+
+
+def found(booth: str = "booth-1") -> MatchFound:
+    return MatchFound(booth, "e-b", 0, Sender("local-bo", "bo"), ())

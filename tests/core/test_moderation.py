@@ -1,15 +1,12 @@
-"""Budgets, names and texts: what may be said, how often, and as whom."""
+"""Budgets, texts and emoji: what may be said, and how often."""
 
-import unicodedata
 from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.core.moderation import MARKS_LIMIT, NAME_LIMIT, TEXT_LIMIT, Budget, checked_name, checked_text, mended_name
-from parlour.errors import ERROR_CODES, Refusal
-from tests.core.names import FINE, WRONG, any_names, fine_names
+from parlour.core.moderation import TEXT_LIMIT, Budget, checked_emoji, checked_text
 
 # Budgets
 
@@ -85,98 +82,6 @@ def test_a_budget_is_exact(burst: int, steps: list[int]) -> None:
         assert budget.take(quarter / 4) is enough
 
 
-# Names
-
-
-@pytest.mark.parametrize("name", FINE.values(), ids=FINE.keys())
-def test_a_name_that_is_allowed(name: str) -> None:
-    """It is taken as it is, but for spaces around it."""
-    assert checked_name(name) == name
-    assert checked_name(f" \u3000{name}\n ") == name
-    assert mended_name(name) == name
-
-
-@pytest.mark.parametrize(("name", "reason"), WRONG.values(), ids=WRONG.keys())
-def test_a_name_that_is_not_allowed(name: str, reason: str) -> None:
-    """The refusal names the field and says why, without the name itself."""
-    refusal = checked_name(name)
-    assert isinstance(refusal, Refusal)
-    assert (refusal.code, refusal.field, refusal.retry) == ("bad_name", "username", False)
-    assert reason in refusal.message
-
-
-@given(any_names)
-def test_what_an_accepted_name_is(name: str) -> None:
-    """The rules, said once more in another way."""
-    accepted = checked_name(name)
-    if isinstance(accepted, Refusal):
-        assert accepted.code in ERROR_CODES
-        return
-    assert accepted == name.strip()
-    assert checked_name(accepted) == accepted
-    assert 0 < len(accepted) <= NAME_LIMIT
-    assert "> " not in accepted
-    assert not accepted.startswith("! ")
-    categories = [unicodedata.category(character) for character in accepted if character not in "\u200c\u200d"]
-    assert not {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"} & set(categories)
-    marks = "".join("m" if category in ("Mn", "Me") else "." for category in categories)
-    assert "m" * (MARKS_LIMIT + 1) not in marks
-    assert accepted.encode().decode() == accepted
-
-
-@given(st.text(st.sampled_from("aZ09 _.-"), min_size=1, max_size=70))
-def test_simple_names_are_fine_as_they_are(name: str) -> None:
-    """Letters, digits and the usual joints need no closer look, up to 64 characters."""
-    name = name.strip()
-    assert (checked_name(name) == name) is (0 < len(name) <= NAME_LIMIT)
-
-
-# Names that were proved elsewhere
-
-
-@pytest.mark.parametrize(
-    ("proved", "name"),
-    [
-        ("Ada Lovelace", "Ada Lovelace"),
-        (" Ada\t\u202eLovelace\u200b ", "AdaLovelace"),
-        ("ada> really", "ada really"),
-        ("ada>>> > really", "ada really"),
-        ("ada>\u00a0really", "ada really"),
-        ("! ada", "ada"),
-        ("! ! ada", "ada"),
-        ("!\u00a0ada", "ada"),
-        ("x" * 200, "x" * 64),
-        ("x" * 63 + " " + "y" * 200, "x" * 63),
-        ("\u202e! ada", "ada"),
-        ("ada\ud800", "ada"),
-        ("ada! bo\u202e", "ada! bo"),
-        ("", "someone"),
-        ("\u200b", "someone"),
-        ("! ", "!"),
-        ("\u3164", "someone"),
-    ],
-)
-def test_a_proved_name_is_mended(proved: str, name: str) -> None:
-    """Its owner can't choose another one here, so what is not allowed is left out."""
-    assert mended_name(proved) == name
-
-
-@given(any_names)
-def test_a_mended_name_is_allowed(name: str) -> None:
-    """Whatever the host app gives; and what was allowed before is left alone."""
-    mended = mended_name(name)
-    assert checked_name(mended) == mended
-    accepted = checked_name(name)
-    if isinstance(accepted, str):
-        assert mended == accepted
-
-
-@given(fine_names)
-def test_names_for_other_tests_are_allowed(name: str) -> None:
-    """The strategy gives what it promises."""
-    assert checked_name(name) == name
-
-
 # Texts
 
 
@@ -190,15 +95,40 @@ def test_a_text_has_at_most_ten_thousand_characters() -> None:
     assert "10000" in refusal.message
 
 
+# Emoji
+
+
 @pytest.mark.parametrize(
-    "name", ["ad\u034fmin", "a\ufe0fdmin", "admin>\ufe0f I will", "!\ufe0f bad_frame: x", "x\U000e0100", "\u17b4x"]
+    "emoji",
+    [
+        *("\U0001f44d", "\U0001f98a", "\u2728", "\u00a9", "\u2122"),
+        *("\u2764\ufe0f", "\u2764", "\u2764\ufe0f\u200d\U0001f525"),  # hearts
+        *("\U0001f1f3\U0001f1f1", "\U0001f3f4\u200d\u2620\ufe0f"),  # flags
+        "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        *("1\ufe0f\u20e3", "#\ufe0f\u20e3", "*\u20e3"),  # keycaps
+        *("\U0001f44d\U0001f3fd", "\U0001f9d1\U0001f3ff\u200d\U0001f4bb"),  # skin tones
+        "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",  # a family
+        *("\u203c\ufe0f", "\u2049\ufe0f", "\u2194\ufe0f", "\u25fe", "\u2139\ufe0f", "\u3030\ufe0f", "\u303d\ufe0f"),
+    ],
 )
-def test_marks_that_nobody_sees_make_no_second_admin(name: str) -> None:
-    refusal = checked_name(name)
-    assert isinstance(refusal, Refusal)
-    assert refusal.code == "bad_name"
+def test_emoji_may_be_put_to_messages(emoji: str) -> None:
+    """Those of one character and those of many."""
+    assert checked_emoji(emoji) is None
 
 
-@pytest.mark.parametrize("name", ["\u2764\ufe0f\u200d\U0001f525", "1\ufe0f\u20e3", "\u2194\ufe0f"])
-def test_emoji_are_names(name: str) -> None:
-    assert checked_name(name) == name
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("", " ", "\u3000", "\n", "\u200d", "\ufe0f", "\u20e3"),
+        *("a", "A1", "1", "12", "#", "ok", "lol", "\u0416", "\u4eba"),
+        *("!", "\u203c", "+", "\u0301", "\U0001f3fd", ":)", "<b>"),
+        *("a\U0001f44d", "\U0001f44d!", "\U0001f44d 1", "a\u20e3", "\U0001f44d\ud800"),
+        *("1\U0001f44d", "\U0001f44d\u200d", "\U0001f1f3", "\U0001f1f3\U0001f1f1\U0001f1f3"),
+        *("\U0001f44d\U0001f44d", "\U0001f44d \U0001f44d", "\u2800\u2801"),  # more than one
+    ],
+)
+def test_words_are_no_emoji(word: str) -> None:
+    """Letters, digits, blanks and signs, and what only binds them; also beside an emoji. Nor are two emoji one."""
+    refusal = checked_emoji(word)
+    assert refusal is not None
+    assert (refusal.code, refusal.field) == ("bad_field", "emoji")

@@ -1,23 +1,63 @@
 """A hub of the tests: it calls an engine, and notes who sits where and what each one hears."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
-from parlour.core.events import Event, Member, Message, Publish, Published, Seat, Sender
-from parlour.engine import Engine, Handler
+from parlour.core.events import (
+    Amend,
+    Answer,
+    Avoid,
+    CallMe,
+    Cancel,
+    Claim,
+    Claimed,
+    Done,
+    Enter,
+    Event,
+    Fetch,
+    Find,
+    Letter,
+    Look,
+    MatchEnded,
+    MatchFound,
+    Member,
+    Message,
+    Named,
+    Position,
+    Publish,
+    Published,
+    Seat,
+    Sender,
+    Show,
+    Ticket,
+    Wanted,
+)
+from parlour.core.keys import Keyring
+from parlour.engine import Answered, Engine, Handler, Scheduler, Timer
 from parlour.engine.memory import MemoryEngine
-from parlour.errors import Refusal
+from parlour.errors import ERROR_CODES, Refusal
 
-_T = TypeVar("_T")
+_Asked = TypeVar("_Asked", Claim, Enter, Publish, Amend, Fetch, Look, CallMe, Find, Cancel, Avoid)
+
+KEYRING: Final = Keyring({"k1": bytes(32)}, "k1")
 
 
 class Factory(Protocol):
     """What makes an engine."""
 
     def __call__(
-        self, handler: Handler, *, choose: Callable[[int], int], new_id: Callable[[], str], utc_ms: Callable[[], int]
+        self,
+        handler: Handler,
+        *,
+        scheduler: Scheduler,
+        keyring: Keyring,
+        choose: Callable[[int], int],
+        new_id: Callable[[], str],
+        utc_ms: Callable[[], int],
+        public: Sequence[str],
     ) -> Engine: ...
 
 
@@ -25,18 +65,77 @@ ENGINES: dict[str, Factory] = {"memory": MemoryEngine}
 """Every engine that the contract is held to. A new one adds its row."""
 
 
-def member(connection: str, person: str | None = None) -> Member:
-    return Member(connection, person or f"p-{connection}", None, plain=True)
+class FakeTimer:
+    """See `Timer`."""
+
+    def __init__(self, when: float, callback: Callable[[], object]) -> None:
+        self.when = when
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class FakeScheduler:
+    """A `Scheduler` whose time passes only when a test says so."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+        self._entries = count()
+        self._timers: list[tuple[float, int, FakeTimer]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, callback: Callable[[], object], /) -> Timer:
+        return self.call_at(self.now, callback)
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
+        timer = FakeTimer(when, callback)
+        heapq.heappush(self._timers, (when, next(self._entries), timer))
+        return timer
+
+    @property
+    def planned(self) -> int:
+        """How many calls are planned."""
+        return sum(timer.callback is not None for _, _, timer in self._timers)
+
+    def step(self, until: float) -> bool:
+        """Make the next call that is due until then; False if there is none."""
+        if not self._timers or self._timers[0][0] > until:
+            return False
+        when, _, timer = heapq.heappop(self._timers)
+        self.now = max(self.now, when)
+        if timer.callback is not None:
+            timer.callback()
+        return True
+
+
+def plain(name: str) -> Member:
+    """`ada/2` is another connection of ada's."""
+    return Member(name, Sender(f"p-{name.partition('/')[0]}", None, plain=True))
+
+
+def v1(name: str) -> Member:
+    return Member(name, Sender(f"p-{name.partition('/')[0]}", name.partition("/")[0].capitalize()))
+
+
+def local(booth: str, name: str) -> str:
+    """The id by which somebody goes in a booth."""
+    return KEYRING.local_id(booth, f"p-{name}")
 
 
 @dataclass
 class Guest:
-    """One connection: its seat, what it heard since it has one, and what the engine answered it."""
+    """One connection: its seats, what it heard since it has them, and what the engine told it."""
 
     member: Member
-    seat: Seat | None = None
+    session: str | None = None
+    seats: dict[str, Seat] = field(default_factory=dict)
     heard: list[Event] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
     displaced: bool = False
+    is_over: bool = False
 
     @property
     def messages(self) -> list[Message]:
@@ -48,7 +147,16 @@ class Guest:
 
     @property
     def room(self) -> str | None:
-        return None if self.seat is None else self.seat.room
+        """Where it sits, if that is one room."""
+        (room,) = self.seats or (None,)
+        return room
+
+    @property
+    def booth(self) -> str | None:
+        return next((room for room in self.seats if room.startswith("booth")), None)
+
+
+Told: TypeAlias = Event | tuple[str, Letter] | Answer | Refusal
 
 
 class House:
@@ -58,82 +166,218 @@ class House:
         self.guests: dict[str, Guest] = {}
         self.luck = 0  # what `choose` answers, within its range
         self.asked: list[int] = []  # from how many it had to choose
-        self.is_prompt = True  # whether it gives up a displaced seat from within the call
-        self.utc_ms = 1_700_000_000_000
-        self.log: list[Event | Published | Refusal] = []  # what the engine told, in order
-        ids = count(1)
-        self.engine = make(self, choose=self._choose, new_id=lambda: f"{next(ids)}", utc_ms=lambda: self.utc_ms)
+        self.is_prompt = True  # whether a displaced connection gives up its seats from within the call
+        self.log: list[Told] = []  # what the engine told, in order
+        self.cut_with: dict[str, str] = {}  # whose end is another one's end as well
+        self.act: Callable[[str, Letter], None] | None = None  # what a connection does when it is told something
+        self.scheduler = FakeScheduler()
+        self._ids, self._numbers = count(1), count(1)
+        self.engine = make(
+            self,
+            scheduler=self.scheduler,
+            keyring=KEYRING,
+            choose=self._choose,
+            new_id=lambda: f"{next(self._ids)}",
+            utc_ms=lambda: self.utc_ms,
+            public=("public", "tea"),
+        )
+
+    @property
+    def utc_ms(self) -> int:
+        return 1_700_000_000_000 + round(1000 * self.scheduler.now)
+
+    def wait(self, seconds: float) -> None:
+        until = self.scheduler.now + seconds
+        while self.scheduler.step(until):
+            pass
+        self.scheduler.now = until
 
     # Handler
 
     def published(self, event: Event) -> None:
         self.log.append(event)
         for guest in self.guests.values():
-            if guest.room == event.room:
+            if event.room in guest.seats:
                 guest.heard.append(event)
+
+    def told(self, connection: str, letter: Letter, seat: Seat | None = None) -> None:
+        self.log.append((connection, letter))
+        guest = self.guests[connection]
+        assert (seat is not None) is isinstance(letter, MatchFound)
+        if guest.is_over:
+            if seat is not None:
+                self.engine.leave(seat.room, connection, lost=True)
+            return
+        guest.letters.append(letter)
+        if seat is not None:
+            assert seat.room not in guest.seats
+            guest.seats[seat.room] = seat
+        if isinstance(letter, MatchEnded) and letter.room is not None:
+            guest.seats.pop(letter.room, None)
+        if self.act is not None:
+            self.act(connection, letter)
 
     def displaced(self, member: Member) -> None:
         guest = self.guests[member.connection]
-        assert guest.member == member
         assert not guest.displaced, "displaced twice"
         guest.displaced = True
         if self.is_prompt:
-            self.leave(member.connection)
+            self.lose(member.connection)
 
-    # What connections do. Here is the one place to wait for engines that answer later.
+    # What connections do
 
-    def join(self, name: str, room: str = "public") -> Seat:
-        return self._seat(self._guest(name), lambda guest, done: self.engine.join(room, guest.member, done))
+    def guest(self, member: Member) -> Guest:
+        return self.guests.setdefault(member.connection, Guest(member))
 
-    def find(self, name: str, luck: int = 0, *, person: str | None = None) -> Seat:
+    def join(self, name: str, room: str = "public", since: Position | None = None) -> Seat:
+        """A plain client comes."""
+        return self.enter(plain(name), room, since)
+
+    def enter(self, member: Member, room: str = "public", since: Position | None = None) -> Seat:
+        answer = self.try_to_enter(member, room, since)
+        assert isinstance(answer, Seat), answer
+        return answer
+
+    def try_to_enter(self, member: Member, room: str, since: Position | None = None) -> Answer | Refusal:
+        guest = self.guest(member)
+        answer = self.ask(self.engine.enter, Enter(room, guest.member, since), guest)
+        if isinstance(answer, Seat) and not guest.is_over:
+            guest.heard += answer.missed
+        return answer
+
+    def find(self, name: str, luck: int = 0) -> Seat:
+        """A plain client looks for a booth."""
         self.luck = luck
-        return self._seat(self._guest(name, person), lambda guest, done: self.engine.find(guest.member, done))
+        guest = self.guest(plain(name))
+        guest.seats.pop(guest.booth or "", None)
+        answer = self.ask(self.engine.find, Find(guest.member), guest)
+        assert isinstance(answer, Seat), answer
+        return answer
 
-    def leave(self, name: str) -> None:
-        """Give up the seat, if there is one."""
+    def seek(self, name: str, wanted: Wanted | None = None, luck: int = 0) -> str:
+        """A v1 client looks for somebody; the ticket."""
+        self.luck = luck
+        guest = self.guest(v1(name))
+        booth = guest.booth
+        if booth is not None:
+            del guest.seats[booth]
+        wanted = replace(wanted or Wanted(), leaving=booth)
+        answer = self.ask(self.engine.find, Find(guest.member, wanted), guest)
+        assert isinstance(answer, Ticket), answer
+        return answer.ticket
+
+    def meet(self, one: str, other: str) -> str:
+        """Two v1 clients meet in a booth."""
+        for name in (one, other):
+            self.seek(name)
+        booth = self.guests[one].booth
+        assert booth is not None
+        assert booth == self.guests[other].booth
+        return booth
+
+    def claim(self, name: str, session: str) -> str | None:
+        """The booth where a seat is kept."""
+        guest = self.guest(v1(name))
+        guest.session = session
+        answer = self.ask(self.engine.claim, Claim(session, guest.member))
+        assert isinstance(answer, Claimed), answer
+        return answer.booth
+
+    def leave(self, name: str, room: str | None = None) -> None:
+        """Give up the seat there, or the only one, if there is one."""
         guest = self.guests[name]
-        room, guest.seat = guest.room, None
+        room = room or guest.room
         if room is not None:
+            guest.seats.pop(room, None)
             self.engine.leave(room, name)
 
-    def say(self, name: str, text: str) -> Published:
-        room = self.guests[name].room
+    def lose(self, name: str) -> None:
+        """Its connection ends, as any that may come back."""
+        guest = self.guests[name]
+        if guest.is_over:
+            return
+        guest.is_over = True
+        seats, guest.seats = guest.seats, {}
+        for room in seats:
+            self.engine.leave(room, name, lost=True)
+        self.engine.cancel(Cancel(guest.member), lambda answer, re: None)
+        if guest.session is not None:
+            self.engine.release(guest.session, name)
+        if name in self.cut_with:
+            self.lose(self.cut_with[name])
+
+    def say(self, name: str, text: str = "hi", room: str | None = None, key: str | None = None) -> Published:
+        answer = self.publish(name, text, room, key)
+        assert isinstance(answer, Published), answer
+        return answer
+
+    def publish(self, name: str, text: str = "hi", room: str | None = None, key: str | None = None) -> Answer | Refusal:
+        guest = self.guests[name]
+        room = room or guest.room
         assert room is not None
-        published = self.publish(room, name, text)
-        assert isinstance(published, Published)
-        return published
+        member = guest.member
+        if member.sender.plain:
+            member = Member(name, replace(member.sender, name=name))
+        return self.ask(self.engine.publish, Publish(room, member, text, key=key))
 
-    def publish(self, room: str, name: str, text: str = "hi") -> Published | Refusal:
-        answers: list[Published | Refusal] = []
+    def amend(
+        self, name: str, mid: str, text: str | None = None, emoji: str | None = None, *, room: str | None = None
+    ) -> Answer | Refusal:
+        guest = self.guests[name]
+        room = room or guest.room
+        assert room is not None
+        return self.ask(self.engine.amend, Amend(room, guest.member, mid, text, emoji))
 
-        def done(answer: Published | Refusal) -> None:
+    def show(self, name: str, room: str, on: bool | None = None, off: int | None = None) -> None:
+        self.engine.show(Show(room, self.guests[name].member, on, off))
+
+    def rename(self, name: str, new: str) -> Answer | Refusal:
+        guest = self.guests[name]
+        renamed = Member(name, replace(guest.member.sender, name=new))
+        answer = self.ask(self.engine.rename, CallMe(renamed, tuple(guest.seats)))
+        if isinstance(answer, Named):
+            guest.member = renamed
+        return answer
+
+    def cancel(self, name: str) -> None:
+        assert self.ask(self.engine.cancel, Cancel(self.guests[name].member)) == Done()
+
+    def block(self, name: str, other: str, room: str | None = None, *, on: bool = True) -> Answer | Refusal:
+        """`other` is an id."""
+        return self.ask(self.engine.avoid, Avoid(self.guests[name].member, other, room, on))
+
+    def ask(
+        self, act: Callable[[_Asked, Answered], None], asked: _Asked, guest: Guest | None = None
+    ) -> Answer | Refusal:
+        """The answer, under its number, once. With a `guest`, a seat in it is the guest's from then on.
+
+        Here is the one place to wait for engines that answer later.
+        """
+        number = next(self._numbers)
+        answers: list[Answer | Refusal] = []
+
+        def done(answer: Answer | Refusal, re: int | None) -> None:
+            assert re == number
             self.log.append(answer)
             answers.append(answer)
+            if isinstance(answer, Seat) and guest is not None:
+                if guest.is_over:
+                    self.engine.leave(answer.room, guest.member.connection, lost=True)
+                else:
+                    guest.seats[answer.room] = answer
 
-        self.engine.publish(Publish(room, Sender(f"p-{name}", name, plain=True), text), done)
-        return _only(answers)
+        act(replace(asked, re=number), done)
+        while not answers and self.scheduler.step(self.scheduler.now):
+            pass
+        assert len(answers) == 1, f"answered {len(answers)} times, not once"
+        return answers[0]
 
-    def _guest(self, name: str, person: str | None = None) -> Guest:
-        return self.guests.setdefault(name, Guest(member(name, person)))
-
-    def _seat(self, guest: Guest, ask: Callable[[Guest, Callable[[Seat | Refusal], None]], None]) -> Seat:
-        answers: list[Seat | Refusal] = []
-
-        def done(answer: Seat | Refusal) -> None:
-            if isinstance(answer, Seat):
-                guest.seat = answer
-            answers.append(answer)
-
-        ask(guest, done)
-        seat = _only(answers)
-        assert isinstance(seat, Seat)
-        return seat
+    def refusal(self, answer: Answer | Refusal) -> str:
+        """Its code."""
+        assert isinstance(answer, Refusal), answer
+        assert answer.code in ERROR_CODES
+        return answer.code
 
     def _choose(self, number: int) -> int:
         self.asked.append(number)
         return self.luck % number
-
-
-def _only(answers: list[_T]) -> _T:
-    assert len(answers) == 1, f"answered {len(answers)} times, not once"
-    return answers[0]

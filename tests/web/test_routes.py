@@ -175,9 +175,9 @@ def test_no_other_address_is_a_socket(path: str) -> None:
 @pytest.mark.parametrize(
     ("offered", "selected"),
     [
-        (["parlour.v1.json"], "parlour.v1.json"),
+        (["parlour.v1"], "parlour.v1"),
         (["parlour.v9"], "parlour.v9"),
-        (["chat", "parlour.v9", "parlour.v1.json"], "parlour.v9"),
+        (["chat", "parlour.v9", "parlour.v10"], "parlour.v9"),
     ],
 )
 def test_an_unknown_version_is_told_so(path: str, offered: list[str], selected: str) -> None:

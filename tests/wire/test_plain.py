@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from parlour.core.events import Member, MemberJoined, MemberLeft
+from parlour.core.events import Done, MatchBack, MemberJoined, MemberLeft, MemberRenamed, Message, Sender
 from parlour.errors import Refusal
-from parlour.wire import Plain
-from parlour.wire.plain import DEPTH_LIMIT
+from parlour.wire import Plain, Wire
+from parlour.wire.strict import DEPTH_LIMIT
 
 PLAIN = Plain()
-ADA = Member("connection", "person", None, plain=True)
+ADA = Sender("person", None, plain=True)
 
 
 def line(**fields: Any) -> str:
@@ -59,11 +59,12 @@ def nested(depth: int) -> str:
 )
 def test_what_is_refused(text: str, code: str, field: str | None) -> None:
     """Each gets a refusal that names the field, and none of what was sent."""
-    refusal = PLAIN.decode(text)
+    refusal, re = PLAIN.decode(text)
+    assert re is None
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == (code, field)
     assert field is None or f'"{field}"' in refusal.message
-    assert len(PLAIN.refuse(refusal).splitlines()) == 1
+    assert len(PLAIN.refuse(refusal, re).splitlines()) == 1
 
 
 def test_nobody_is_told_who_came_unless_the_operator_wants_it() -> None:
@@ -73,3 +74,17 @@ def test_nobody_is_told_who_came_unless_the_operator_wants_it() -> None:
     told = [telling.encode(joined), telling.encode(left)]
     assert all(text is not None and text.startswith("! ") for text in told)
     assert telling.encode(MemberJoined("public", ADA, 51)) is None
+
+
+def test_what_this_wire_has_no_words_for() -> None:
+    """Clients without a session are told what is said, and no more."""
+    assert not PLAIN.has_sessions
+    assert PLAIN.encode(MemberRenamed("public", ADA)) is None
+    wire: Wire = PLAIN
+    assert (wire.tell(MatchBack("b1")), wire.reply(Done(), None)) == (None, None)
+
+
+def test_a_message_of_several_lines_is_one_line_here() -> None:
+    """Members on v1 may send line breaks."""
+    said = Message("public", "e1", 1, "m1", 0, Sender("p-bo", "bo"), "one\r\ntwo\nthree")
+    assert PLAIN.encode(said) == "bo> one two three"

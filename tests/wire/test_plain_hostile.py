@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parlour.core.connection import Connection, Pace
-from parlour.core.events import Enter, Publish, Refuse, Send
+from parlour.core.commands import Line
+from parlour.core.connection import Pace
+from parlour.core.events import Place, Publish, Refuse, Seat
+from parlour.core.names import NameRules
+from parlour.core.plain import PlainConnection
 from parlour.errors import ERROR_CODES, Refusal
 from parlour.wire import Plain
-from parlour.wire import plain as module
-from parlour.wire.plain import DEPTH_LIMIT
+from parlour.wire.strict import DEPTH_LIMIT
 from tests.core.names import any_names
+from tests.wire.frames import JSON, depth, no_constant, texts
 
 PLAIN: Final = Plain()
 
@@ -135,17 +138,20 @@ FRAMES: Final = {
 
 def answer(frame: str) -> tuple[str, str]:
     """What becomes of a frame at a connection, which lives."""
-    connection = Connection("p-ada", Enter("public"), Pace(rate=None, burst=1, ping=20.0, ping_timeout=10.0))
+    pace = Pace(rate=None, burst=1, ping=20.0, ping_timeout=10.0)
+    connection = PlainConnection("c-ada", pace, NameRules(()), Place("public"), person="p-ada")
     connection.opened(0.0)
-    connection.seated("public", 0.0)
-    (effect,) = connection.handle(PLAIN.decode(frame), len(frame), 0.0)
+    connection.answered(Seat("public", "e1", 0, 1), None, 0.0)
+    said, re = PLAIN.decode(frame)
+    (effect,) = connection.handle(said, re, len(frame), 0.0)
     assert not connection.ended
     if isinstance(effect, Publish):
-        return effect.sender.name, effect.text
+        assert effect.member.sender.name is not None
+        return effect.member.sender.name, effect.text
     assert isinstance(effect, Refuse)
     code, words = effect.refusal.code, effect.refusal.message
     assert code in ERROR_CODES
-    assert PLAIN.refuse(effect.refusal) == f"! {code}: {words}"
+    assert PLAIN.refuse(effect.refusal, None) == f"! {code}: {words}"
     return code, words
 
 
@@ -184,9 +190,9 @@ def test_bytes_that_are_no_text_are_refused(data: bytes) -> None:
 )
 def test_a_refusal_holds_nothing_that_was_sent(frame: str) -> None:
     """Neither a value nor the name of a field: what was said is shown as somebody's line, or nowhere."""
-    said = PLAIN.decode(frame)
+    said, _ = PLAIN.decode(frame)
     assert isinstance(said, Refusal)
-    assert "canary" not in PLAIN.refuse(said)
+    assert "canary" not in PLAIN.refuse(said, None)
 
 
 @given(name=any_names, text=st.text(max_size=50))
@@ -199,46 +205,17 @@ def test_a_name_is_refused_or_taken_as_it_was_sent(name: str, text: str) -> None
 
 # Any input
 
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)),
-    max_leaves=12,
-)
 LINES = st.fixed_dictionaries({"username": JSON, "message": JSON}, optional={"more": JSON})
-MARKS = '{}[]",:\\-0 \x00\ufeff\ud800'
-SNIPPETS = st.one_of(
-    st.just(""),
-    st.sampled_from(MARKS),
-    st.sampled_from(["1e9", "NaN", "null", "\\u0000", "\\ud800", '"message":']),
-    st.text(max_size=3),
-)
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> str:
-    """JSON with something put in or taken out in some places."""
-    text = json.dumps(draw(st.one_of(LINES, JSON)), ensure_ascii=draw(st.booleans()))
-    for _ in range(draw(st.integers(min_value=0, max_value=4))):
-        at = draw(st.integers(min_value=0, max_value=len(text)))
-        cut = draw(st.integers(min_value=0, max_value=3))
-        text = text[:at] + draw(SNIPPETS) + text[at + cut :]
-    return text
-
-
-TEXTS = st.one_of(damaged(), st.text(st.one_of(st.characters(), st.sampled_from(MARKS))))
+TEXTS = texts(LINES)
 BYTES = st.one_of(st.binary(), TEXTS.map(lambda text: text.encode(errors="surrogatepass")))
-
-
-def no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
 
 
 def check_text(text: str) -> None:
     """Nothing is raised, and a line is what the standard library reads as well."""
-    said = PLAIN.decode(text)
+    said, _ = PLAIN.decode(text)
     if isinstance(said, Refusal):
         assert said.code in ("bad_frame", "bad_field")
-        assert PLAIN.refuse(said).splitlines() == [f"! {said.code}: {said.message}"]
+        assert PLAIN.refuse(said, None).splitlines() == [f"! {said.code}: {said.message}"]
         return
     read = json.loads(text, parse_constant=no_constant)
     assert (str(read["username"]), str(read["message"])) == (said.name, said.text)
@@ -289,14 +266,6 @@ FIELDS = st.one_of(
 )
 
 
-def depth(value: object) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(depth, value), default=0)
-    return 0
-
-
 @given(name=FIELDS, message=FIELDS, more=JSON, escaped=st.booleans())
 def test_every_proper_line_is_taken(name: str | float, message: str | float, more: object, escaped: bool) -> None:
     """With any unknown field that is JSON and not too deep, and in either spelling of what is not ASCII."""
@@ -304,37 +273,5 @@ def test_every_proper_line_is_taken(name: str | float, message: str | float, mor
         text = json.dumps({"username": name, "message": message, "more": more}, ensure_ascii=escaped, allow_nan=False)
     except ValueError:  # infinite, or not a number
         return
-    expected = Refusal(*DEEP) if depth(more) >= DEPTH_LIMIT else Send(str(message), str(name))
-    assert PLAIN.decode(text) == expected
-
-
-@given(JSON)
-def test_the_depth_is_that_of_the_value(value: object) -> None:
-    """Brackets within strings don't count, whatever is escaped there."""
-    assert module._depth(json.dumps(value)) == depth(value)
-
-
-HOSTILE: Final = {
-    "quotes, all but one escaped": '"\\' * 65_536,
-    "quotes": '"' * 131_072,
-    "backslashes": '"' + "\\" * 131_071,
-    "a backslash at the end": '"' + "a" * 131_070 + "\\",
-    "letters in a string without an end": '"' + "a" * 131_071,
-    "escapes without a string": "\\" * 131_072,
-    "letters and escaped quotes": '"a\\' * 43_690,
-    "brackets": "[{" * 65_536,
-}
-
-
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_strings_are_read_once(text: str) -> None:
-    """A quote that begins no string would be tried to the end of the text and given up, and so would the next one:
-    65,536 of them block everybody for half a minute. So each belongs to a string, if only to one without an end."""
-    assert module._STRUCTURE.sub("", text).count('"') == 0
-    assert isinstance(PLAIN.decode("[" * 9 + text), Refusal)
-
-
-@given(st.text(st.sampled_from('"\\[{}]a\n')))
-def test_no_quote_is_tried_in_vain(text: str) -> None:
-    """Whatever stands around it."""
-    assert module._STRUCTURE.sub("", text).count('"') == 0
+    expected = Refusal(*DEEP) if depth(more) >= DEPTH_LIMIT else Line(str(message), str(name))
+    assert PLAIN.decode(text) == (expected, None)

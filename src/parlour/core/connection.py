@@ -1,34 +1,35 @@
-"""One connection: which command is legal when, how fast, and when silence means the end.
+"""One connection: how fast it may speak, and when silence means the end.
 
-Data and time go in, effects come out. The hub calls `opened` once, then `handle` for each command,
-`control` for other signs of life, `began` and `finished` around a message that arrives in pieces, `tick` when
-`deadline` has come, and at last `lost`. Each returns what must be carried out now, in order.
+Data and time go in, effects come out. The hub calls `opened` once, then `handle` for each command, `answered` with
+what the engine says to it, `told` with what concerns this client alone, `control` for other signs of life, `began` and
+`finished` around a message that arrives in pieces, `tick` when `deadline` has come, and at last `lost`. Each returns
+what must be carried out now, in order.
+
+What a command means is decided by its children: `plain.PlainConnection` for clients that say lines in one room, and
+`session.SessionConnection` for those that say hello.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 from math import inf
 from typing import Final
 
+from parlour.core.commands import Command, Line
 from parlour.core.events import (
-    Command,
+    Answer,
     Effect,
     End,
-    Enter,
-    Find,
-    Leave,
+    Letter,
     PauseReading,
     Ping,
-    Publish,
     Refuse,
     ResumeReading,
-    Send,
-    Sender,
+    Seat,
     value,
 )
-from parlour.core.moderation import Budget, checked_name, checked_text
-from parlour.errors import NO_PONG, RATE, TOO_MANY_ERRORS, UNFINISHED, Close, Refusal
+from parlour.core.moderation import Budget
+from parlour.errors import NO_PONG, RATE, REPLACED, TOO_MANY_ERRORS, UNFINISHED, Close, Refusal
 
 HOLD_LIMIT: Final = 64 * 1024
 """Characters of lines held for a client that speaks faster than its rate."""
@@ -56,7 +57,7 @@ CONTROL_BURST: Final = 30
 @value
 class Pace:
     """What a connection is held to. `rate` (messages a second) is None for one without limit; `ping` and
-    `ping_timeout` (seconds) are inf where the transport can't ping."""
+    `ping_timeout` (seconds) are inf where the peer can't be asked."""
 
     rate: float | None
     burst: int
@@ -64,54 +65,35 @@ class Pace:
     ping_timeout: float
 
 
-class State(Enum):
-    """Where a connection stands in its life."""
-
-    OPENING = "opening"  # asked for a seat
-    SEATED = "seated"
-    ENDED = "ended"
-
-
-class Connection:
-    """The state of one connection, for either wire.
-
-    `place` is what it asks for when it opens. `name` is set where the host app proved who this is; it then overrides
-    the names that the lines bring.
-    """
+class Connection(ABC):
+    """The life of one connection, on either wire."""
 
     __slots__ = (
         "_began",
         "_budget",
         "_control",
+        "_ended",
         "_errors",
         "_held",
         "_held_bytes",
-        "_name",
         "_pace",
         "_paused_at",
         "_ping_at",
-        "_place",
         "_pong_by",
         "_resumed_at",
-        "_room",
-        "_said_as",
-        "_sender",
         "_stalled",
-        "_state",
-        "person",
+        "id",
     )
 
-    def __init__(self, person: str, place: Enter | Find, pace: Pace, name: str | None = None) -> None:
-        self.person = person
-        self._place = place
-        self._pace = pace
-        self._name = name
-        self._state = State.OPENING
-        self._room: str | None = None  # set while seated
+    def __init__(self, id: str, pace: Pace) -> None:
+        self.id = id
+        self._ended = False
         self._budget = None if pace.rate is None else Budget(pace.rate, pace.burst)
+        self._pace = pace
         self._control: Budget | None = None  # made at the first control frame: most idle connections see few
-        self._errors = 0  # refusals since the last line that was fine
-        self._held: deque[tuple[Command | Refusal, int]] | None = None  # lines over the rate, oldest first
+        self._errors = 0  # refusals since the last command that was fine
+        # What can't be heard yet, oldest first: (what was said, its number, characters).
+        self._held: deque[tuple[Command | Line | Refusal, int | None, int]] | None = None
         self._held_bytes = 0
         self._paused_at: float | None = None  # since when the peer is not read
         self._resumed_at = 0.0
@@ -119,52 +101,42 @@ class Connection:
         self._began: float | None = None  # since when a message in pieces is on its way
         self._ping_at = inf
         self._pong_by = inf
-        # The last name as it came and the sender made from it: hardly anyone changes names from line to line.
-        self._said_as: str | None = None
-        self._sender: Sender | None = None
-
-    @property
-    def room(self) -> str | None:
-        """The room it sits in, or None."""
-        return self._room
 
     @property
     def ended(self) -> bool:
-        return self._state is State.ENDED
+        """Whether it is over, for the server or the peer."""
+        return self._ended
 
     def opened(self, now: float) -> Sequence[Effect]:
         """The peer is there."""
         self._ping_at = now + self._pace.ping
-        return (self._place,)
+        return self._begin(now)
 
-    def seated(self, room: str, now: float) -> Sequence[Effect]:
-        """The engine gave it a seat. What was said meanwhile is said now."""
-        if self._state is not State.OPENING:
-            raise RuntimeError(f"expected a connection that is opening, got one that is {self._state.value}")
-        self._state = State.SEATED
-        self._room = room
-        return self.tick(now) if self._held else ()
+    def handle(self, said: Command | Line | Refusal, re: int | None, size: int, now: float) -> Sequence[Effect]:
+        """The peer said something, of `size` characters, and wants an answer that bears the number `re`; a `Refusal` is
+        what the wire could not decode.
 
-    def handle(self, said: Command | Refusal, size: int, now: float) -> Sequence[Effect]:
-        """The peer said something, of `size` characters; a `Refusal` is what the wire could not decode.
-
-        Whatever comes over the rate is held, in order, and said by `tick` at the rate.
+        What can't be heard now is held, in order, and heard by `tick`.
         """
         self._pong_by = inf
-        if self._state is State.SEATED and not self._held and (self._budget is None or self._budget.take(now)):
-            return self._carry_out(said)
-        if self._state is State.ENDED:
-            return ()
-        return self._hold(said, size, now)
+        if not self._held and self._hears(now):
+            return self._carry_out(said, re, now)
+        return () if self._ended else self._hold(said, re, size, now)
+
+    @abstractmethod
+    def answered(self, answer: Answer | Refusal, re: int | None, now: float) -> Sequence[Effect]:
+        """The engine's answer to an effect that bore the number `re`."""
+
+    @abstractmethod
+    def told(self, letter: Letter, seat: Seat | None) -> Sequence[Effect]:
+        """Something concerns this client alone; with it may come a seat."""
 
     def control(self, now: float) -> Sequence[Effect]:
         """A ping or pong came. Too many in a row, and the peer is not read for a while."""
         self._pong_by = inf
         if self._control is None:
             self._control = Budget(CONTROL_RATE, CONTROL_BURST)
-        if self._control.take(now) or self._state is State.ENDED:
-            return ()
-        return self._pause(now)
+        return () if self._control.take(now) or self._ended else self._pause(now)
 
     def began(self, now: float) -> None:
         """The first piece of a message came, and not all of it."""
@@ -177,24 +149,24 @@ class Connection:
         self._began = None
 
     def tick(self, now: float) -> Sequence[Effect]:
-        """What is due at `now`: lines held, reading again, a ping, or an end."""
-        if self._state is State.ENDED:
+        """What is due at `now`: what was held, reading again, a ping, or an end."""
+        if self._ended:
             return ()
-        effects = self._release(now) if self._held else []
-        if not self.ended and self._paused_at is not None:
+        effects = [*self._due(now), *self._release(now)]
+        if self.ended:
+            return effects
+        if self._paused_at is not None:
             effects += self._unpause(self._paused_at, now)
-        elif not self.ended:
+        else:
             effects += self._check_life(now)
         return effects
 
     @property
     def deadline(self) -> float:
         """When `tick` has something to do at the earliest."""
-        if self._state is State.ENDED:
+        if self._ended:
             return inf
-        due = inf
-        if self._held and self._state is State.SEATED and self._budget is not None:
-            due = self._budget.ready_at()
+        due = min(self._due_at(), self._hears_at()) if self._held else self._due_at()
         if self._paused_at is not None:
             due = min(due, self._paused_at + STALL_LIMIT - self._stalled)
             if self._held_bytes < HOLD_LIMIT and self._control is not None:
@@ -204,66 +176,81 @@ class Connection:
         return due if self._began is None else min(due, self._began + PIECES_LIMIT)
 
     def end(self, close: Close, *, abort: bool = False) -> Sequence[Effect]:
-        """The server ends the connection: its seat is freed at once."""
-        if self._state is State.ENDED:
+        """The server ends the connection: its seats are freed at once, or kept where it may come back for them."""
+        if self._ended:
             return ()
-        return (*self.lost(), End(close, abort))
+        comes_back = close.reconnect or close == REPLACED
+        return (*self._part(comes_back=comes_back), *self._farewell(close, abort), End(close, abort))
 
     def lost(self) -> Sequence[Effect]:
         """The peer is gone."""
-        if self._state is State.ENDED:
-            return ()
-        self._state = State.ENDED
-        self._held = None
-        room, self._room = self._room, None
-        return () if room is None else (Leave(room),)
+        return () if self._ended else self._part(comes_back=True)
+
+    # What a child decides
+
+    @abstractmethod
+    def _begin(self, now: float) -> Sequence[Effect]:
+        """What to do first."""
+
+    @abstractmethod
+    def _hears(self, now: float) -> bool:
+        """Whether something that the peer says can be heard now; if so, it takes what that costs."""
+
+    def _hears_at(self) -> float:
+        """When that is so again, as far as time alone decides."""
+        return inf
+
+    @abstractmethod
+    def _carry_out(self, said: Command | Line | Refusal, re: int | None, now: float) -> Sequence[Effect]:
+        """The peer said something, and is heard."""
+
+    @abstractmethod
+    def _give_up_seats(self, *, comes_back: bool) -> Sequence[Effect]:
+        """The connection ended; the client may come back for what it held."""
+
+    def _farewell(self, close: Close, abort: bool) -> Sequence[Effect]:
+        """What to tell a client before its connection is closed."""
+        return ()
+
+    def _due(self, now: float) -> Sequence[Effect]:
+        """What else is due at `now`."""
+        return ()
+
+    def _due_at(self) -> float:
+        """When something else is due."""
+        return inf
+
+    def _ask(self) -> Sequence[Effect]:
+        """Ask for a sign of life."""
+        return (Ping(),)
 
     # Inside
 
-    def _carry_out(self, said: Command | Refusal) -> Sequence[Effect]:
-        if not isinstance(said, Send):
-            return self._refuse(said)
-        sender = self._sender if said.name == self._said_as and self._sender is not None else self._known_as(said.name)
-        if not isinstance(sender, Sender):
-            return self._refuse(sender)
-        refusal = checked_text(said.text)
-        if refusal is not None:
-            return self._refuse(refusal)
-        self._errors = 0
-        if self._room is None:
-            raise RuntimeError("expected a seat, got none")
-        return (Publish(self._room, sender, said.text),)
-
-    def _known_as(self, said_as: str | None) -> Sender | Refusal:
-        if self._name is not None:
-            sender = Sender(self.person, self._name, plain=False)
-        else:
-            name = checked_name(said_as or "")
-            if isinstance(name, Refusal):
-                return name
-            sender = Sender(self.person, name, plain=True)
-        self._said_as, self._sender = said_as, sender
-        return sender
-
-    def _refuse(self, refusal: Refusal) -> Sequence[Effect]:
+    def _refuse_unreadable(self, refusal: Refusal, re: int | None) -> Sequence[Effect]:
+        """Refuse what should not have been sent; one who goes on like that is let go."""
         self._errors += 1
         if self._errors < ERRORS_LIMIT:
-            return (Refuse(refusal),)
-        return (Refuse(refusal), *self.end(TOO_MANY_ERRORS))
+            return (Refuse(refusal, re),)
+        return (Refuse(refusal, re), *self.end(TOO_MANY_ERRORS))
 
-    def _hold(self, said: Command | Refusal, size: int, now: float) -> Sequence[Effect]:
+    def _part(self, *, comes_back: bool) -> Sequence[Effect]:
+        self._ended = True
+        self._held = None
+        return self._give_up_seats(comes_back=comes_back)
+
+    def _hold(self, said: Command | Line | Refusal, re: int | None, size: int, now: float) -> Sequence[Effect]:
         if self._held is None:
             self._held = deque()
-        self._held.append((said, size + HOLD_OVERHEAD))
+        self._held.append((said, re, size + HOLD_OVERHEAD))
         self._held_bytes += size + HOLD_OVERHEAD
         return self._pause(now) if self._held_bytes >= HOLD_LIMIT else ()
 
     def _release(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        while self._held and self._state is State.SEATED and (self._budget is None or self._budget.take(now)):
-            said, size = self._held.popleft()
+        while self._held and self._hears(now):
+            said, re, size = self._held.popleft()
             self._held_bytes -= size
-            effects += self._carry_out(said)
+            effects += self._carry_out(said, re, now)
         return effects
 
     def _pause(self, now: float) -> Sequence[Effect]:
@@ -295,4 +282,4 @@ class Connection:
             return ()
         self._ping_at = now + self._pace.ping
         self._pong_by = min(self._pong_by, now + self._pace.ping_timeout)
-        return (Ping(),)
+        return self._ask()

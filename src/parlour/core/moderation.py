@@ -1,7 +1,7 @@
-"""What may be said, how often, and under which name.
+"""What may be said, and how often.
 
-`Budget` holds a rate; `checked_name` and `checked_text` hold the rules for names and texts. All of it is pure: the same
-input and time give the same verdict.
+`Budget` holds a rate; `checked_text` and `checked_emoji` hold the rules for what is said. All of it is pure: the same
+input and time give the same verdict. The rules for names stand in `names`.
 """
 
 import re
@@ -10,43 +10,24 @@ from typing import Final
 
 from parlour.errors import Refusal
 
-NAME_LIMIT: Final = 64
-"""Characters in a name."""
-
 TEXT_LIMIT: Final = 10_000
 """Characters in a message."""
 
-MARKS_LIMIT: Final = 2
-"""Combining marks in a row: enough for Vietnamese or Hebrew, too few to draw over the neighbouring lines."""
+_ELEMENT = "(?:RR|DV?K|S[MV]?T*|PV)"
+_EMOJI = re.compile(f"{_ELEMENT}(?:J{_ELEMENT})*")
+"""One emoji (UTS #51, section 1.4.9), each character given by its kind."""
 
-_JOINERS = frozenset("\u200c\u200d")
-_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and symbols by category, but drawn as nothing at all."""
-
-_ARROWS = re.compile(rf"(?:>+[\s{_FILLERS}])+")
-_NOTICE = re.compile(rf"\A(?:![\s{_FILLERS}]+)+")
-"""What looks like the `> ` behind a name or the `! ` before a notice, whichever blank stands for the space."""
-
-_UNSEEN = frozenset(
-    map(chr, (0x034F, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0)))
-)
-"""Marks that are drawn as nothing (Default_Ignorable_Code_Point, UAX #44): they make a second `admin`."""
-
-_PRESENTATION = frozenset("\ufe0e\ufe0f")
-"""Say how the symbol before them is drawn, as in many emoji."""
-
-_REFUSED = {
-    "Cc": "control characters",
-    "Cf": "invisible or direction-changing characters",
-    "Cn": "unassigned characters",
-    "Co": "private-use characters",
-    "Cs": "surrogates",
-    "Zl": "line separators",
-    "Zp": "paragraph separators",
+_KINDS: Final = {
+    **dict.fromkeys(map(chr, range(0x1F1E6, 0x1F200)), "R"),  # two of them are a flag
+    **dict.fromkeys("#*0123456789", "D"),  # keycaps
+    "\u20e3": "K",
+    **dict.fromkeys(map(chr, range(0x1F3FB, 0x1F400)), "M"),  # skin tones
+    **dict.fromkeys(map(chr, range(0xE0020, 0xE0080)), "T"),  # which region's flag
+    "\ufe0f": "V",
+    "\u200d": "J",
+    **dict.fromkeys("\u25fb\u25fc\u25fd\u25fe", "S"),
+    **dict.fromkeys("\u203c\u2049\u2139\u2194\u3030\u303d", "P"),  # drawn as text by default
 }
-
-_SIMPLE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,62}[A-Za-z0-9_.-])?")
-"""Names that need no closer look: most of them."""
 
 
 class Budget:
@@ -79,75 +60,18 @@ class Budget:
         return self._used - self._slack
 
 
-def checked_name(name: str) -> str | Refusal:
-    """The name as accepted (trimmed), or why it is not.
-
-    The rules keep a plain line `name> text` readable in one way only, and a name from hiding, overwriting or turning
-    round what stands beside it.
-    """
-    if _SIMPLE_NAME.fullmatch(name):
-        return name
-    name = name.strip()
-    problem = _name_problem(name)
-    return name if problem is None else Refusal("bad_name", problem, field="username")
-
-
-def _name_problem(name: str) -> str | None:
-    if not name:
-        return "the name is empty; give at least one character"
-    if len(name) > NAME_LIMIT:
-        return f"the name is longer than {NAME_LIMIT} characters; shorten it"
-    if _ARROWS.search(name):
-        return 'the name must not contain "> "; leave that out'
-    if _NOTICE.match(name):
-        return 'the name must not begin with "! "; leave that out'
-    marks = 0
-    visible = False
-    for at, character in enumerate(name):
-        category = unicodedata.category(character)
-        if category in _REFUSED and not _joins_a_word(name, at):
-            return f"the name contains {_REFUSED[category]}; leave them out"
-        if character in _UNSEEN or (character in _PRESENTATION and not _follows_a_symbol(name, at)):
-            return "the name contains invisible marks; leave them out"
-        if category in ("Mn", "Me"):
-            marks += 1
-        elif character not in _JOINERS:
-            marks = 0
-        if marks > MARKS_LIMIT:
-            return f"the name has more than {MARKS_LIMIT} combining marks in a row; leave some out"
-        visible = visible or (category[0] in "LNPS" and character not in _FILLERS)
-    return None if visible else "the name has no visible character; give at least one"
-
-
-def _joins_a_word(name: str, at: int) -> bool:
-    """Whether the character is a zero-width (non-)joiner between two visible ones, as in Persian and in emoji."""
-    if name[at] not in _JOINERS or not 0 < at < len(name) - 1:
-        return False
-    return all(unicodedata.category(name[beside])[0] in "LNPSM" for beside in (at - 1, at + 1))
-
-
-def _follows_a_symbol(name: str, at: int) -> bool:
-    return at > 0 and name[at - 1] not in ">!" and unicodedata.category(name[at - 1])[0] in "SNP"
-
-
-def mended_name(name: str) -> str:
-    """A name that the host app proved, without what the rules refuse: its owner can't choose another one here."""
-    accepted = checked_name(name)
-    if isinstance(accepted, str):
-        return accepted
-    kept = "".join(
-        character
-        for character in name[: 4 * NAME_LIMIT]
-        if unicodedata.category(character) not in _REFUSED
-        and character not in _UNSEEN
-        and character not in _PRESENTATION
-    )
-    kept = _NOTICE.sub("", _ARROWS.sub(" ", kept).strip())[:NAME_LIMIT].strip()
-    return "someone" if isinstance(checked_name(kept), Refusal) else kept
-
-
 def checked_text(text: str) -> Refusal | None:
     """Why a message may not be said, if it may not."""
     if len(text) > TEXT_LIMIT:
         return Refusal("too_large", f'"message" is longer than {TEXT_LIMIT} characters; shorten it', field="message")
     return None
+
+
+def checked_emoji(emoji: str) -> Refusal | None:
+    """Why something may not be put to a message, if it may not: only emoji may, for words there are messages."""
+    kinds = "".join(
+        _KINDS.get(character) or ("S" if unicodedata.category(character) == "So" else "?") for character in emoji
+    )
+    if _EMOJI.fullmatch(kinds):
+        return None
+    return Refusal("bad_field", '"emoji" must be one emoji', field="emoji")

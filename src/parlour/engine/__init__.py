@@ -1,10 +1,53 @@
 """The engine: who decides order, membership and pairing."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from parlour.core.events import Event, Member, Publish, Published, Seat
+from parlour.core.events import (
+    Amend,
+    Answer,
+    Avoid,
+    CallMe,
+    Cancel,
+    Claim,
+    Enter,
+    Event,
+    Fetch,
+    Find,
+    Letter,
+    Look,
+    Member,
+    Publish,
+    Seat,
+    Show,
+)
 from parlour.errors import Refusal
+
+
+class Timer(Protocol):
+    """A call that was planned."""
+
+    def cancel(self) -> None: ...
+
+
+class Scheduler(Protocol):
+    """When things happen. An asyncio event loop is one; a simulation brings its own."""
+
+    def time(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def call_soon(self, callback: Callable[[], object], /) -> object:
+        """Call at the end of this turn."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
+        """Call at the time `when`."""
+        ...
+
+
+Answered: TypeAlias = Callable[[Answer | Refusal, int | None], None]
+"""Takes the answer to an effect, and the number `re` that the effect bore."""
 
 
 class Handler(Protocol):
@@ -14,37 +57,85 @@ class Handler(Protocol):
         """Something happened in a room that has members here."""
         ...
 
+    def told(self, connection: str, letter: Letter, seat: Seat | None = None) -> None:
+        """Something concerns one connection alone; with `MatchFound` it takes this seat."""
+        ...
+
     def displaced(self, member: Member) -> None:
-        """The member lost its seat in a booth to a newer connection of the same person. Its connection ends (4504)."""
+        """A newer connection of the same session, or in a booth of the same person, took its place. It ends (4504)."""
         ...
 
 
 class Engine(Protocol):
     """Order, membership and pairing of all rooms. One contract suite holds every implementation to this:
 
-    - One order per room: every member sees the events of a room in the order of their offsets, without a gap from its
-      seat's offset on.
+    - One order per room: every member sees the numbered events of a room in the order of their offsets, without a gap
+      from its seat's offset on. What a seat brings as `missed` fills the gap before it, whole or not at all.
     - `done` is called exactly once, at once or later; before it, nothing of the room reaches the one who joins.
-    - A message reaches `Handler.published` before its `done`: an answer never overtakes what it answers.
+    - An event reaches `Handler.published` before the `done` of what caused it: an answer never overtakes what it
+      answers.
     - Nothing here waits: a method that needs the network returns, and calls back.
-    - Leaving twice is leaving once. A room without members is forgotten; its numbering starts anew under another epoch.
-    - Booths follow the five rules of `core.pairing`; the choice is uniform; a person sits in at most one.
+    - What is done twice under the same key is done once; leaving twice is leaving once.
+    - A public room is kept with what it remembers; a booth is forgotten with its last seat.
+    - Booths follow the rules of `core.pairing`; the choice is uniform; a person sits in at most one.
     """
 
-    def join(self, room: str, member: Member, done: Callable[[Seat | Refusal], None]) -> None:
-        """Seat the member in the public room of this name."""
+    def claim(self, claim: Claim, done: Answered) -> None:
+        """Make the session this connection's: an older one of it is displaced. Answers `Claimed`."""
         ...
 
-    def find(self, member: Member, done: Callable[[Seat | Refusal], None]) -> None:
-        """Seat the member in a booth, by the pairing rules."""
+    def release(self, session: str, connection: str) -> None:
+        """The session has no connection any more, if it was this one."""
         ...
 
-    def leave(self, room: str, connection: str) -> None:
-        """Free the connection's seat in the room or booth."""
+    def enter(self, enter: Enter, done: Answered) -> None:
+        """Seat the member in the public room of this name, or again in the booth where its seat is kept.
+
+        Answers `Seat`; refused with `not_found` where there is no such room or seat, with `bad_name` where the name is
+        taken.
+        """
         ...
 
-    def publish(self, publish: Publish, done: Callable[[Published | Refusal], None]) -> None:
-        """Give the message its place and tell the room. Refused with `not_member` where there is no such room."""
+    def leave(self, room: str, connection: str, *, lost: bool = False) -> None:
+        """Free the connection's seat in the room or booth; one that was `lost` may be kept for a while."""
+        ...
+
+    def publish(self, publish: Publish, done: Answered) -> None:
+        """Give the message its place and tell the room. Answers `Published`; refused with `not_member`, `conflict`."""
+        ...
+
+    def amend(self, amend: Amend, done: Answered) -> None:
+        """Change a message. Answers `Changed`; refused with `not_member`, `not_found`, `forbidden`, `expired`,
+        `too_large`."""
+        ...
+
+    def show(self, show: Show) -> None:
+        """Tell the room something in passing."""
+        ...
+
+    def fetch(self, fetch: Fetch, done: Answered) -> None:
+        """Answers a `Page` of what the room remembers; refused with `not_found`."""
+        ...
+
+    def look(self, look: Look, done: Answered) -> None:
+        """Answers `Here`, who is in a room; or `RoomList`, which public rooms there are. Refused with `not_found`."""
+        ...
+
+    def rename(self, call_me: CallMe, done: Answered) -> None:
+        """Give the member another name in all its rooms, or in none. Answers `Named`; refused with `bad_name`."""
+        ...
+
+    def find(self, find: Find, done: Answered) -> None:
+        """Seat a plain member in a booth, by the pairing rules, and answer with its `Seat`; or begin a search, answer
+        with a `Ticket`, and tell what becomes of it by `Handler.told`."""
+        ...
+
+    def cancel(self, cancel: Cancel, done: Answered) -> None:
+        """End the connection's search, if it has one. Answers `Done`."""
+        ...
+
+    def avoid(self, avoid: Avoid, done: Answered) -> None:
+        """Never seat two people together again, or allow it. Answers `Done`; refused with `not_found`, `too_large`."""
         ...
 
     def counts(self) -> tuple[int, int]:

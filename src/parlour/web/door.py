@@ -42,6 +42,9 @@ class Denial(NamedTuple):
     hint: str | None = None
 
 
+_CROWDED: Final = Denial(429, "too many connections from your address; close some, or try again in a few seconds")
+
+
 class Visit:
     """A connection that was let in, and counts until it ends."""
 
@@ -52,6 +55,13 @@ class Visit:
         self._in_booth = in_booth
         self._door = door
         self._counts = True
+
+    def meet(self) -> bool:
+        """Whether this connection may look for strangers, too; from the first time on it counts as one in booths."""
+        with self._door.lock:
+            if not self._in_booth and self._counts:
+                self._in_booth = self._door.seek(self.peer)
+            return self._in_booth
 
     def end(self) -> None:
         """To end twice is to end once."""
@@ -155,19 +165,29 @@ class Door:
         Where the operator set no limit, fewer of them may be `to_booth`: one who sits alone in many booths is the
         stranger whom everybody meets.
         """
-        limit = in_booths = self._settings.per_address
-        if limit is None or in_booths is None:
-            limit = inf if peer.is_local else DEFAULT_PER_ADDRESS
-            in_booths = inf if peer.is_local else DEFAULT_IN_BOOTHS
+        limit = self._limit(peer, DEFAULT_PER_ADDRESS)
         with self.lock:
             held = self._open.get(peer.address, 0)
-            is_full = to_booth and self._in_booths.get(peer.address, 0) >= in_booths
-            if limit != inf and (is_full or not self._may_arrive(peer.address, int(limit), held, now)):
-                return Denial(429, "too many connections from your address; close some, or try again in a few seconds")
+            if limit != inf and not self._may_arrive(peer.address, int(limit), held, now):
+                return _CROWDED
+            if to_booth and not self.seek(peer):
+                return _CROWDED
             self._open[peer.address] = held + 1
-            if to_booth:
-                self._in_booths[peer.address] = self._in_booths.get(peer.address, 0) + 1
         return Visit(self, peer, to_booth)
+
+    def seek(self, peer: Peer) -> bool:
+        """Count one more connection of the peer in booths, or not if there are too many. Whoever calls holds `lock`."""
+        held = self._in_booths.get(peer.address, 0)
+        if held >= self._limit(peer, DEFAULT_IN_BOOTHS):
+            return False
+        self._in_booths[peer.address] = held + 1
+        return True
+
+    def _limit(self, peer: Peer, default: float) -> float:
+        limit = self._settings.per_address
+        if limit is None:
+            limit = inf if peer.is_local else default
+        return limit
 
     def leave(self, address: str, from_booth: bool) -> None:
         """One connection from the address is over. A `Visit` calls this, and holds `lock`."""

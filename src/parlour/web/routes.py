@@ -18,18 +18,20 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from parlour.core.events import Enter, Find, Guest, Person
-from parlour.core.moderation import mended_name
+from parlour.core.events import Guest, Person, Place
+from parlour.core.names import mended_name
 from parlour.errors import VERSION
 from parlour.hub import Hub, Link
 from parlour.settings import Settings
 from parlour.transport.asgi import AsgiConnection, Below
 from parlour.web.door import Denial, Door, Visit, offered_subprotocols
-from parlour.wire import Plain, Wire, chosen
+from parlour.wire import SUBPROTOCOL, V1, Plain, Wire, chosen
 
 logger = logging.getLogger("parlour")
 
-PUBLIC: Final = "public"
+PUBLIC: Final = Place(room="public")
+BOOTH: Final = Place(booth=True)
+NOWHERE: Final = Place()
 
 _STATIC: Final = Path(__file__).parent / "static"
 _HINT_SECONDS: Final = 60.0
@@ -104,7 +106,7 @@ class Home(Protocol):
 
 
 class Endpoints:
-    """The two chat endpoints: from the request to a link of the hub."""
+    """The chat endpoints: from the request to a link of the hub."""
 
     def __init__(
         self,
@@ -124,20 +126,29 @@ class Endpoints:
         self._hops = settings.trusted_hops
         self._door = Door(settings, has_login=authenticate is not None)
         self._plain: Wire = Plain(notices=settings.notices)
+        self._v1: Wire = V1()
         self._hinted: dict[str, float] = {}  # when the operator was last told, by hint
 
     async def public_chat(self, websocket: WebSocket) -> None:
         """The public room: every member hears every line."""
-        await self._open(websocket, Enter(PUBLIC))
+        await self._open(websocket, PUBLIC)
 
     async def private_chat(self, websocket: WebSocket) -> None:
         """A booth with one other client, chosen by the pairing rules."""
         if self._has_booths:
-            await self._open(websocket, Find())
+            await self._open(websocket, BOOTH)
         else:
             await _deny(websocket, self._upgrade_of(websocket), Denial(404, "there are no booths here"))
 
-    async def _open(self, websocket: WebSocket, place: Enter | Find) -> None:
+    async def chat(self, websocket: WebSocket) -> None:
+        """No room yet: the client names those that it wants."""
+        if SUBPROTOCOL in offered_subprotocols(websocket.headers):
+            await self._open(websocket, NOWHERE)
+        else:
+            words = f"offer the subprotocol {SUBPROTOCOL} here; lines of text are for /chat/public and /chat/private"
+            await _deny(websocket, self._upgrade_of(websocket), Denial(400, words))
+
+    async def _open(self, websocket: WebSocket, place: Place) -> None:
         upgrade = self._upgrade_of(websocket)
         server = upgrade.server if upgrade is not None and self._takeover else None
         visit = self._let_in(websocket, upgrade, server, place)
@@ -153,7 +164,7 @@ class Endpoints:
                 visit.end()
                 await _deny(websocket, upgrade, identity)
                 return
-            wire, subprotocol = chosen(offered_subprotocols(websocket.headers), self._plain)
+            wire, subprotocol = chosen(offered_subprotocols(websocket.headers), self._plain, self._v1)
             if wire is None:
                 visit.end()
                 await websocket.accept(subprotocol)
@@ -162,7 +173,16 @@ class Endpoints:
             hub, hub_loop = self._home.hub_for(server)
             person, name = (identity.id, mended_name(identity.name)) if isinstance(identity, Person) else (None, None)
             pace = self._door.pace(visit.peer)
-            connect = partial(hub.connect, wire=wire, place=place, pace=pace, person=person, name=name, gone=visit.end)
+            connect = partial(
+                hub.connect,
+                wire=wire,
+                place=place,
+                pace=pace,
+                person=person,
+                name=name,
+                may_meet=visit.meet,
+                gone=visit.end,
+            )
             if upgrade is not None:
                 upgrade.decline_deflate()
             if upgrade is not None and self._takeover and asyncio.get_running_loop() is hub_loop:
@@ -182,7 +202,7 @@ class Endpoints:
         return upgrade
 
     def _let_in(
-        self, websocket: WebSocket, upgrade: Upgrade | None, server: object | None, place: Enter | Find
+        self, websocket: WebSocket, upgrade: Upgrade | None, server: object | None, place: Place
     ) -> Visit | Denial:
         if self._home.is_stopping(server):
             return Denial(503, "the server restarts; try again in a few seconds")
@@ -196,7 +216,7 @@ class Endpoints:
             )
         host = websocket.client.host if websocket.client is not None else None
         peer = self._door.peer(host if upgrade is None else upgrade.host, websocket.headers)
-        return self._door.enter(peer, time.monotonic(), to_booth=isinstance(place, Find))
+        return self._door.enter(peer, time.monotonic(), to_booth=place.booth)
 
     async def _identify(self, websocket: WebSocket) -> Person | Guest | Denial:
         """What the host app's hook says. Whatever is not a proper identity is refused: a hook with a mistake in it must

@@ -2,7 +2,8 @@
 
 from typing import Final, Protocol
 
-from parlour.core.events import Command, Event
+from parlour.core.commands import Command, Line
+from parlour.core.events import Answer, Event, Letter
 from parlour.errors import Close, Refusal
 
 FRAME_LIMIT: Final = 128 * 1024
@@ -12,8 +13,15 @@ FRAME_LIMIT: Final = 128 * 1024
 class Wire(Protocol):
     """One way of writing commands and events. A wire keeps no state and does no I/O: equal input gives equal output."""
 
-    def decode(self, text: str) -> Command | Refusal:
-        """What the client said, decoded strictly; a `Refusal` for whatever is not as it should be."""
+    @property
+    def has_sessions(self) -> bool:
+        """Whether its clients say hello, name their rooms and resume them; else they say lines in the one room that
+        their address leads to."""
+        ...
+
+    def decode(self, text: str) -> tuple[Command | Line | Refusal, int | None]:
+        """What the client said, decoded strictly, and the number that the answer must bear; a `Refusal` for whatever is
+        not as it should be."""
         ...
 
     def text_of(self, data: bytes) -> str | Refusal | Close:
@@ -24,6 +32,14 @@ class Wire(Protocol):
         """The event as one text frame's payload, the same for every member; None if this wire does not tell it."""
         ...
 
-    def refuse(self, refusal: Refusal) -> str:
+    def tell(self, letter: Letter) -> str | None:
+        """The letter as one text frame's payload; None if this wire does not tell it."""
+        ...
+
+    def reply(self, answer: Answer, re: int | None) -> str | None:
+        """The answer as one text frame's payload, for the one who asked; None if this wire does not tell it."""
+        ...
+
+    def refuse(self, refusal: Refusal, re: int | None) -> str:
         """The refusal as one text frame's payload, for the one who is refused."""
         ...

@@ -10,21 +10,16 @@ from typing import Final
 
 import msgspec
 
-from parlour.core.events import Command, Event, MemberJoined, MemberLeft, Message, Send
+from parlour.core.commands import Line
+from parlour.core.events import Answer, Event, Letter, MemberJoined, MemberLeft, Message
 from parlour.errors import Close, Refusal
-
-DEPTH_LIMIT: Final = 8
-"""Levels of nesting in a frame. The wire itself needs one; unknown fields are ignored, but not at any depth."""
+from parlour.wire.strict import DEPTH_LIMIT, is_too_deep
 
 _NOTICE_MEMBERS: Final = 50
 """In larger rooms nobody is told who came and left."""
 
 _BREAKS = re.compile("\r\n|[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]")
 """Line breaks in the sense of UAX #14 and of `str.splitlines`, and all control characters but the tab."""
-
-_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
-"""Strings and brackets. A string without an end goes to the end of the text: were it no match, the search would begin
-anew at every quote in it, and 128 KiB of them take half a minute."""
 
 
 class _Line(msgspec.Struct):
@@ -38,25 +33,27 @@ _decode = msgspec.json.Decoder(_Line).decode
 class Plain:
     """The wire of the first clients. `notices` tells members of small rooms who came and left."""
 
+    has_sessions: Final = False
+
     def __init__(self, *, notices: bool = False) -> None:
         self._notices = notices
 
-    def decode(self, text: str) -> Command | Refusal:
+    def decode(self, text: str) -> tuple[Line | Refusal, None]:
         """See `Wire.decode`. A number stands for its text; the last of a repeated key wins (RFC 8259 4 leaves it
         open)."""
-        if text.count("{") + text.count("[") > DEPTH_LIMIT and _depth(text) > DEPTH_LIMIT:
-            return Refusal("bad_frame", f"nested deeper than {DEPTH_LIMIT} levels; send a flat object")
+        if is_too_deep(text):
+            return Refusal("bad_frame", f"nested deeper than {DEPTH_LIMIT} levels; send a flat object"), None
         try:
             line = _decode(text)
         except msgspec.ValidationError as error:
-            return _explain(str(error))
+            return _explain(str(error)), None
         except (msgspec.DecodeError, UnicodeEncodeError):
-            return Refusal("bad_frame", _SHAPE)
+            return Refusal("bad_frame", _SHAPE), None
         name = line.username if type(line.username) is str else str(line.username)
         message = line.message if type(line.message) is str else str(line.message)
         if "\x00" in message:
-            return Refusal("bad_field", '"message" must not contain the character NUL', field="message")
-        return Send(message, name)
+            return Refusal("bad_field", '"message" must not contain the character NUL', field="message"), None
+        return Line(message, name), None
 
     def text_of(self, data: bytes) -> str | Refusal | Close:
         """A binary frame holding the JSON is taken like text."""
@@ -76,7 +73,13 @@ class Plain:
             return "! joined: someone came in" if isinstance(event, MemberJoined) else "! left: someone went out"
         return None
 
-    def refuse(self, refusal: Refusal) -> str:
+    def tell(self, letter: Letter) -> None:
+        """Letters are for clients that have sessions."""
+
+    def reply(self, answer: Answer, re: int | None) -> None:
+        """So are replies: whoever says a line hears it."""
+
+    def refuse(self, refusal: Refusal, re: int | None) -> str:
         """A line that begins as no name does: `! code: words`."""
         return f"! {refusal.code}: {refusal.message}"
 
@@ -92,15 +95,3 @@ def _explain(error: str) -> Refusal:
         if f"`{field}`" in error:
             return Refusal("bad_field", f'"{field}" is missing; {_SHAPE}', field=field)
     return Refusal("bad_frame", _SHAPE)
-
-
-def _depth(text: str) -> int:
-    """The deepest nesting of brackets outside of strings."""
-    depth = deepest = 0
-    for token in _STRUCTURE.finditer(text):
-        if token[1]:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token[2]:
-            depth -= 1
-    return deepest

@@ -1,4 +1,4 @@
-"""One connection: which line is said when, when the peer is not read, and when silence or noise is the end."""
+"""A plain connection: which line is said when, when the peer is not read, and when silence or noise is the end."""
 
 from collections.abc import Callable
 from math import inf
@@ -6,23 +6,39 @@ from typing import Final
 
 import pytest
 
+from parlour.core.commands import Hello
 from parlour.core.connection import CALM, CONTROL_BURST, ERRORS_LIMIT, HOLD_LIMIT, HOLD_OVERHEAD, STALL_LIMIT, Pace
-from parlour.core.events import End, Enter, Find, Publish, Sender
-from parlour.errors import NO_PONG, RATE, REPLACED, RESTART, SLOW, TOO_MANY_ERRORS, UNFINISHED
-from tests.core.peer import FREE, UNPINGED, WRONG, Peer
+from parlour.core.events import (
+    Done,
+    Effect,
+    End,
+    Enter,
+    Find,
+    MatchBack,
+    Member,
+    Place,
+    Publish,
+    Refuse,
+    Seat,
+    Sender,
+    Take,
+)
+from parlour.core.names import NameRules
+from parlour.errors import INTERNAL, NO_PONG, RATE, REPLACED, RESTART, SLOW, TOO_MANY_ERRORS, UNFINISHED, Refusal
+from tests.core.peer import BOOTHS, FREE, PUBLIC, UNPINGED, WRONG, PlainPeer
 
 LARGE: Final = HOLD_LIMIT - HOLD_OVERHEAD
 """Characters of a line that fills all that is held for a client."""
 
 
-def use_up(peer: Peer, burst: int = UNPINGED.burst) -> None:
+def use_up(peer: PlainPeer, burst: int = UNPINGED.burst) -> None:
     """Say what may be said at once."""
     for _ in range(burst):
         peer.say("hi")
     assert len(peer.said) == burst
 
 
-def press(peer: Peer, seconds: float) -> None:
+def press(peer: PlainPeer, seconds: float) -> None:
     """Say too much whenever one is read, for so long or until the end."""
     until = peer.now + seconds
     while peer.ended is None and peer.now < until:
@@ -35,36 +51,84 @@ def press(peer: Peer, seconds: float) -> None:
 # A seat, and what is said from it
 
 
-@pytest.mark.parametrize("place", [Enter("public"), Find()])
-def test_a_connection_asks_for_its_place_when_it_opens(place: Enter | Find) -> None:
-    """Opening asks for the seat that the address stands for, and for nothing else."""
-    assert Peer(place=place, seated=False).asked == (place,)
+ADA = Member("c-ada", Sender("p-ada", None, plain=True))
+
+
+@pytest.mark.parametrize(("place", "asked"), [(PUBLIC, Enter("public", ADA, listed=False)), (BOOTHS, Find(ADA))])
+def test_a_connection_asks_for_its_place_when_it_opens(place: Place, asked: Effect) -> None:
+    """Opening asks for the seat that the address stands for, and for nothing else: not for a list that it can't show,
+    and with no wish for anybody in particular."""
+    assert PlainPeer(place=place, seated=False).asked == (asked,)
+
+
+def test_one_whom_the_host_app_knows_comes_under_that_name() -> None:
+    """From the first moment on, and as a user: the name is guarded."""
+    (asked,) = PlainPeer(name="Ada Lovelace", seated=False).asked
+    assert isinstance(asked, Enter)
+    assert asked.member.sender == Sender("p-ada", "Ada Lovelace", "user", plain=False)
+
+
+def test_the_seat_is_where_it_hears() -> None:
+    """Nothing else comes of the engine's answer, and nothing of other answers."""
+    ada = PlainPeer(seated=False)
+    seat = Seat("booth-1", "e1", 5, 2)
+    assert ada.answer(seat) == [Take(seat)]
+    assert ada.answer(Done()) == []
+
+
+def test_without_a_seat_there_is_no_connection() -> None:
+    """The engine refused: the client is told, and may come back."""
+    ada = PlainPeer(seated=False)
+    refusal = Refusal("not_found", "there is no such room")
+    assert ada.answer(refusal) == [Refuse(refusal), End(INTERNAL)]
+
+
+def test_what_the_engine_refuses_is_told() -> None:
+    """It is no error of the client's: the connection lives on, however often."""
+    ada = PlainPeer()
+    for _ in range(2 * ERRORS_LIMIT):
+        ada.answer(Refusal("unavailable", "try again"))
+    assert ada.refused == ["unavailable"] * 20
+    assert ada.ended is None
+
+
+def test_letters_are_not_for_this_client() -> None:
+    """It has no word for them."""
+    assert PlainPeer().connection.told(MatchBack("booth-1"), None) == ()
+
+
+def test_commands_are_not_for_this_client() -> None:
+    """The wire that reads it knows lines only; anything else is a fault of ours."""
+    with pytest.raises(TypeError, match="expected a line, got Hello"):
+        PlainPeer().hand(Hello())
 
 
 def test_a_line_goes_to_the_room_under_the_name_it_brings() -> None:
     """Each line may carry another name, which is trimmed and unproved."""
-    ada = Peer()
+    ada = PlainPeer()
     ada.say("hello")
     ada.say("hello again", "  Ada L. ")
     ada.say("and again")
     assert ada.answers == [
-        Publish("public", Sender("p-ada", "ada", plain=True), "hello"),
-        Publish("public", Sender("p-ada", "Ada L.", plain=True), "hello again"),
-        Publish("public", Sender("p-ada", "ada", plain=True), "and again"),
+        Publish("public", Member("c-ada", Sender("p-ada", "ada", plain=True)), "hello"),
+        Publish("public", Member("c-ada", Sender("p-ada", "Ada L.", plain=True)), "hello again"),
+        Publish("public", Member("c-ada", Sender("p-ada", "ada", plain=True)), "and again"),
     ]
 
 
-@pytest.mark.parametrize("named", ["bo", "", "ada> ", None])
-def test_a_proved_name_overrides_the_one_in_the_line(named: str | None) -> None:
+@pytest.mark.parametrize("named", ["bo", "", "ada> ", "parlour"])
+def test_a_proved_name_overrides_the_one_in_the_line(named: str) -> None:
     """Where the host app says who this is, the line's own name is not even looked at."""
-    ada = Peer(name="Ada Lovelace")
+    ada = PlainPeer(names=NameRules(["parlour"]), name="Ada Lovelace")
     ada.say("hello", named)
-    assert ada.answers == [Publish("public", Sender("p-ada", "Ada Lovelace", plain=False), "hello")]
+    ada.say("hello again", named)
+    assert ada.said == ["hello", "hello again"]
+    assert ada.senders == [Sender("p-ada", "Ada Lovelace", "user", plain=False)] * 2
 
 
 def test_what_is_said_before_the_seat_is_said_from_it() -> None:
     """Lines that come while the engine looks for a seat wait for it, in order, among them those that are refused."""
-    ada = Peer(FREE, seated=False)
+    ada = PlainPeer(FREE, seated=False)
     ada.say("one")
     ada.hand(WRONG)
     ada.say("two")
@@ -80,12 +144,19 @@ def test_what_is_said_before_the_seat_is_said_from_it() -> None:
 
 def test_a_seat_is_given_once() -> None:
     """The engine's second answer would be a fault of the engine."""
-    ada = Peer()
+    ada = PlainPeer()
     with pytest.raises(RuntimeError, match="expected a connection that is opening, got one that is seated"):
         ada.sit()
+
+
+def test_a_seat_that_comes_too_late_is_not_taken() -> None:
+    """The connection ended while the engine still looked for one; the hub gives it back."""
+    ada = PlainPeer(seated=False)
+    ada.say("hello")
     ada.lose()
-    with pytest.raises(RuntimeError, match="got one that is ended"):
-        ada.sit()
+    assert ada.sit() == []
+    assert ada.answer(Refusal("unavailable", "try again")) == []
+    assert (ada.connection.room, ada.said) == (None, [])
 
 
 # Refusals
@@ -93,10 +164,10 @@ def test_a_seat_is_given_once() -> None:
 
 def test_what_is_wrong_is_told_to_the_sender_alone() -> None:
     """A name or text that is not allowed, and what the wire could not read, end in a refusal and in nothing said."""
-    ada = Peer()
+    ada = PlainPeer(names=NameRules(["parlour"]))
     ada.say("hello", "admin> really")
     ada.say("hello", "")
-    ada.say("hello", None)
+    ada.say("hello", "Parl0ur")
     ada.say("x" * 10_001)
     ada.hand(WRONG)
     assert ada.refused == ["bad_name", "bad_name", "bad_name", "too_large", "bad_frame"]
@@ -107,7 +178,7 @@ def test_what_is_wrong_is_told_to_the_sender_alone() -> None:
 
 def test_ten_refusals_in_a_row_end_the_connection() -> None:
     """The tenth is told, then the seat is given up, then the connection closes with 4510."""
-    ada = Peer()
+    ada = PlainPeer()
     for _ in range(ERRORS_LIMIT - 1):
         ada.hand(WRONG)
     assert ada.ended is None
@@ -117,7 +188,7 @@ def test_ten_refusals_in_a_row_end_the_connection() -> None:
 
 def test_a_fine_line_forgives_the_refusals_before_it() -> None:
     """Nine wrong lines and a fine one can go on for ever."""
-    ada = Peer(FREE)
+    ada = PlainPeer(FREE)
     for _ in range(5):
         for _ in range(ERRORS_LIMIT - 1):
             ada.hand(WRONG)
@@ -127,7 +198,7 @@ def test_a_fine_line_forgives_the_refusals_before_it() -> None:
 
 def test_refusals_that_were_held_count_too() -> None:
     """The end comes at the tenth, and what was held behind it is gone with the connection."""
-    ada = Peer(FREE, seated=False)
+    ada = PlainPeer(FREE, seated=False)
     for _ in range(ERRORS_LIMIT):
         ada.hand(WRONG)
     ada.say("too late")
@@ -140,7 +211,7 @@ def test_refusals_that_were_held_count_too() -> None:
 
 def test_300_lines_at_once_are_all_said_at_the_rate_and_in_order() -> None:
     """Rate 10, burst 30: thirty at once, then one each tenth of a second; nobody has to stop reading for that."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     lines = [f"line {number}" for number in range(300)]
     for line in lines:
         ada.say(line)
@@ -156,7 +227,7 @@ def test_300_lines_at_once_are_all_said_at_the_rate_and_in_order() -> None:
 
 def test_the_budget_comes_back_with_time() -> None:
     """One who was quiet for a second has ten lines at once again, after three as many as ever."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     use_up(ada)
     ada.wait(1.0)
     for number in range(11):
@@ -170,7 +241,7 @@ def test_the_budget_comes_back_with_time() -> None:
 
 def test_a_refused_line_uses_the_budget_as_well() -> None:
     """Nonsense is no way round the rate."""
-    ada = Peer(Pace(rate=1.0, burst=2, ping=inf, ping_timeout=inf))
+    ada = PlainPeer(Pace(rate=1.0, burst=2, ping=inf, ping_timeout=inf))
     ada.hand(WRONG)
     ada.hand(WRONG)
     ada.say("hello")
@@ -184,7 +255,7 @@ def test_a_refused_line_uses_the_budget_as_well() -> None:
 
 def test_a_line_never_overtakes_those_that_wait() -> None:
     """A late timer leaves lines waiting though the budget has room: a new line goes behind them."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     use_up(ada)
     ada.say("first")
     ada.now += 5.0
@@ -196,7 +267,7 @@ def test_a_line_never_overtakes_those_that_wait() -> None:
 
 def test_without_a_rate_nothing_is_held() -> None:
     """Peers on loopback have no limit by default."""
-    ada = Peer(FREE)
+    ada = PlainPeer(FREE)
     for number in range(5_000):
         ada.say(f"{number}", size=LARGE)
     assert len(ada.said) == 5_000
@@ -208,7 +279,7 @@ def test_without_a_rate_nothing_is_held() -> None:
 
 def test_a_client_that_has_too_much_waiting_is_not_read_until_there_is_room() -> None:
     """At 64 KiB reading pauses, and goes on with the first line that is said; nothing is lost."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     use_up(ada)
     half = HOLD_LIMIT // 2 - HOLD_OVERHEAD
     ada.say("one", size=half)
@@ -227,7 +298,7 @@ def test_a_client_that_has_too_much_waiting_is_not_read_until_there_is_room() ->
 
 def test_empty_lines_cannot_be_held_without_end() -> None:
     """Each held line counts for something beside its text."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     use_up(ada)
     for number in range(HOLD_LIMIT // HOLD_OVERHEAD):
         assert ada.is_read(), number
@@ -237,7 +308,7 @@ def test_empty_lines_cannot_be_held_without_end() -> None:
 
 def test_what_was_said_makes_room_for_as_much_again() -> None:
     """Nothing remains of a held line that is said, not even of many small ones."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     for _ in range(3):
         use_up(ada)
         for number in range(HOLD_LIMIT // HOLD_OVERHEAD - 1):
@@ -249,7 +320,7 @@ def test_what_was_said_makes_room_for_as_much_again() -> None:
 
 def test_a_minute_of_pressing_ends_the_connection() -> None:
     """One who is read again and presses on at once is let go after 60 s of not being read, with 4013."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     use_up(ada)
     press(ada, 120.0)
     assert (ada.close, ada.left) == (RATE, ["public"])
@@ -259,7 +330,7 @@ def test_a_minute_of_pressing_ends_the_connection() -> None:
 
 def test_a_minute_without_a_seat_ends_one_who_filled_what_is_held() -> None:
     """It can't be read, and no seat comes: that must end too."""
-    ada = Peer(UNPINGED, seated=False, now=1000.1)
+    ada = PlainPeer(UNPINGED, seated=False, now=1000.1)
     ada.say("hello", size=LARGE)
     assert not ada.is_read()
     ada.wait(59.9)
@@ -271,7 +342,7 @@ def test_a_minute_without_a_seat_ends_one_who_filled_what_is_held() -> None:
 @pytest.mark.parametrize(("quiet", "lives"), [(CALM, True), (CALM / 2, False)])
 def test_only_a_calm_second_forgets_the_stalls_before(quiet: float, lives: bool) -> None:
     """40 s of pressing, a pause, and 40 s more: the pause decides."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     use_up(ada)
     press(ada, 40.0)
     while not ada.is_read():
@@ -283,7 +354,7 @@ def test_only_a_calm_second_forgets_the_stalls_before(quiet: float, lives: bool)
 
 def test_control_frames_over_their_budget_stop_the_reading_for_a_moment() -> None:
     """Thirty at once are fine, then ten a second; they take nothing from the budget of the lines."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     for _ in range(CONTROL_BURST):
         ada.control()
     assert ada.is_read()
@@ -299,7 +370,7 @@ def test_control_frames_over_their_budget_stop_the_reading_for_a_moment() -> Non
 
 def test_a_minute_of_control_frames_ends_the_connection() -> None:
     """A flood of pings ends as a flood of lines does."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     while ada.ended is None:
         if ada.is_read():
             ada.control()
@@ -314,9 +385,9 @@ def test_a_minute_of_control_frames_ends_the_connection() -> None:
 
 def test_a_peer_that_answers_its_pings_lives() -> None:
     """A ping every 20 s; any sign of life is an answer."""
-    ada = Peer()
+    ada = PlainPeer()
     ada.wait(9.0)
-    answers: list[Callable[[], None]] = [ada.control, lambda: ada.say("hi"), lambda: ada.hand(WRONG), ada.begin]
+    answers: list[Callable[[], object]] = [ada.control, lambda: ada.say("hi"), lambda: ada.hand(WRONG), ada.begin]
     for number, answer in enumerate(answers, start=1):
         ada.wait(11.0)
         assert ada.pings == [20.0 * ping for ping in range(1, number + 1)]
@@ -328,7 +399,7 @@ def test_a_peer_that_answers_its_pings_lives() -> None:
 
 def test_a_peer_that_does_not_answer_is_cut_off() -> None:
     """Closing would wait for one who is gone: it is aborted, and its seat is free at once."""
-    ada = Peer()
+    ada = PlainPeer()
     ada.wait(29.9)
     assert (ada.pings, ada.ended) == ([20.0], None)
     ada.wait(0.2)
@@ -338,21 +409,21 @@ def test_a_peer_that_does_not_answer_is_cut_off() -> None:
 
 def test_a_second_ping_gives_no_second_chance() -> None:
     """With pings more frequent than their timeout, the first one's answer is what counts."""
-    ada = Peer(Pace(rate=10.0, burst=30, ping=5.0, ping_timeout=12.0))
+    ada = PlainPeer(Pace(rate=10.0, burst=30, ping=5.0, ping_timeout=12.0))
     ada.wait(60.0)
     assert (ada.pings, ada.close) == ([5.0, 10.0, 15.0], NO_PONG)
 
 
 def test_a_transport_that_cannot_ping_never_does() -> None:
     """Silence for a day is fine then."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     ada.wait(86_400.0)
     assert (ada.pings, ada.ended) == ([], None)
 
 
 def test_one_who_is_not_read_is_not_asked() -> None:
     """No pong could be read. The first ping comes one interval after reading went on, without a word before."""
-    ada = Peer(seated=False)
+    ada = PlainPeer(seated=False)
     ada.say("hello", size=LARGE)
     ada.wait(50.0)
     assert (ada.is_read(), ada.pings) == (False, [])
@@ -364,7 +435,7 @@ def test_one_who_is_not_read_is_not_asked() -> None:
 
 def test_a_ping_on_its_way_is_answered_by_what_stops_the_reading() -> None:
     """The line that fills what is held came from a living peer: no pong is missed afterwards."""
-    ada = Peer(seated=False)
+    ada = PlainPeer(seated=False)
     ada.wait(25.0)
     assert ada.pings == [20.0]
     ada.say("hello", size=LARGE)
@@ -377,7 +448,7 @@ def test_a_ping_on_its_way_is_answered_by_what_stops_the_reading() -> None:
 
 def test_a_message_in_pieces_has_ten_seconds() -> None:
     """Pieces that keep coming don't prolong that."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     ada.begin()
     ada.wait(5.0)
     ada.begin()
@@ -389,7 +460,7 @@ def test_a_message_in_pieces_has_ten_seconds() -> None:
 
 def test_a_message_that_is_whole_in_time_is_fine() -> None:
     """The next one has ten seconds of its own."""
-    ada = Peer(UNPINGED)
+    ada = PlainPeer(UNPINGED)
     for _ in range(3):
         ada.begin()
         ada.wait(9.9)
@@ -401,7 +472,7 @@ def test_a_message_that_is_whole_in_time_is_fine() -> None:
 
 def test_pieces_that_were_not_read_are_not_late() -> None:
     """The ten seconds begin anew when reading goes on."""
-    ada = Peer(UNPINGED, seated=False)
+    ada = PlainPeer(UNPINGED, seated=False)
     ada.say("hello", size=LARGE)
     ada.begin()
     ada.wait(30.0)
@@ -415,10 +486,10 @@ def test_pieces_that_were_not_read_are_not_late() -> None:
 # The end
 
 
-@pytest.mark.parametrize("ending", [Peer.lose, lambda peer: peer.end(REPLACED)])
-def test_the_end_is_final(ending: Callable[[Peer], None]) -> None:
+@pytest.mark.parametrize("ending", [PlainPeer.lose, lambda peer: peer.end(REPLACED)])
+def test_the_end_is_final(ending: Callable[[PlainPeer], object]) -> None:
     """Whatever comes afterwards has no effect: no line, no second leave, no timer."""
-    ada = Peer()
+    ada = PlainPeer()
     use_up(ada)
     ada.say("held")
     ada.begin()
@@ -432,7 +503,7 @@ def test_the_end_is_final(ending: Callable[[Peer], None]) -> None:
             ada.control()
         ada.begin()
         ada.connection.finished()
-        assert ada.tick() == ()
+        assert ada.tick() == []
         ada.end(RESTART)
         ada.lose()
         ada.wait(100.0)
@@ -443,7 +514,7 @@ def test_the_end_is_final(ending: Callable[[Peer], None]) -> None:
 
 def test_a_lost_peer_gives_up_its_seat_once() -> None:
     """To lose a connection twice is to lose it once; there is nobody to send a close to."""
-    ada = Peer()
+    ada = PlainPeer()
     ada.lose()
     ada.lose()
     assert (ada.left, ada.ended) == (["public"], None)
@@ -451,15 +522,15 @@ def test_a_lost_peer_gives_up_its_seat_once() -> None:
 
 def test_one_without_a_seat_has_none_to_give_up() -> None:
     """Lost while the engine still looked for a seat."""
-    ada = Peer(seated=False)
+    ada = PlainPeer(seated=False)
     ada.lose()
     assert ada.left == []
 
 
 def test_the_server_ends_a_connection_with_a_close_frame_or_without() -> None:
     """A peer that reads is told why; one that does not is cut off."""
-    ada, bo = Peer(), Peer()
+    ada, bo = PlainPeer(), PlainPeer()
     ada.end(RESTART)
-    bo.carry_out(bo.connection.end(SLOW, abort=True))
+    bo.end(SLOW, abort=True)
     assert (ada.ended, bo.ended) == (End(RESTART, abort=False), End(SLOW, abort=True))
     assert (ada.left, bo.left) == (["public"], ["public"])

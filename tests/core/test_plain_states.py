@@ -1,13 +1,14 @@
-"""A connection under any order of calls: what holds whatever happens."""
+"""A plain connection under any order of calls: what holds whatever happens."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from parlour.core.commands import Line
 from parlour.core.connection import CALM, ERRORS_LIMIT, HOLD_LIMIT, PIECES_LIMIT, STALL_LIMIT, Pace
-from parlour.core.events import Publish, Send
+from parlour.core.events import Publish
 from parlour.errors import NO_PONG, RATE, REPLACED, TOO_MANY_ERRORS, UNFINISHED, Refusal
-from tests.core.peer import Peer
+from tests.core.peer import PlainPeer
 
 PACES = st.builds(
     Pace,
@@ -27,12 +28,12 @@ SIZES = st.sampled_from([0, 100, HOLD_LIMIT // 3, HOLD_LIMIT])
 
 
 class AnyLife(RuleBasedStateMachine):
-    """`Peer` checks the order of effects and the honesty of `deadline`; here is what became of the lines."""
+    """`PlainPeer` checks the order of effects and the honesty of `deadline`; here is what became of the lines."""
 
     @initialize(pace=PACES, now=CLOCKS)
     def open(self, pace: Pace, now: float) -> None:
         self.pace = pace
-        self.peer = Peer(pace, now=now, seated=False)
+        self.peer = PlainPeer(pace, now=now, seated=False)
         self.due: list[str] = []  # what must become of its lines, in order: a text, or a refusal's words
 
     @property
@@ -57,7 +58,7 @@ class AnyLife(RuleBasedStateMachine):
         words = f"{len(self.due)}"
         if not self.over:
             self.due.append(words)
-        self.peer.hand(Send(words, "ada") if fine else Refusal("bad_frame", words), size)
+        self.peer.hand(Line(words, "ada") if fine else Refusal("bad_frame", words), size=size)
 
     @rule(size=SIZES, lines=st.integers(min_value=2, max_value=40))
     def say_much(self, size: int, lines: int) -> None:
