@@ -345,6 +345,18 @@ def test_the_session_of_the_user_before_is_not_taken_over() -> None:
     assert claim.session != read.id
 
 
+def test_the_token_of_a_user_needs_the_user() -> None:
+    """Who signed out of the host app, or found the token of one who did, is not that user any more; without the token
+    they come in as somebody else."""
+    world = World()
+    token = SessionPeer(world=world, person="u-ada", name="Ada").come_in().session
+    guest = SessionPeer(world=world)
+    assert guest.refusal(commands.Hello(session=token)) == "unauthorized"
+    assert guest.come_in().person.id != "u-ada"
+    again = SessionPeer(world=world, person="u-ada", name="Ada").come_in(commands.Hello(session=token))
+    assert again.person.id == "u-ada"
+
+
 # Names
 
 

@@ -74,7 +74,7 @@ class Model:
     rooms: dict[str, list[str]] = field(default_factory=dict)  # who is connected, by room, booths included
     booths: dict[str, dict[str, Seat]] = field(default_factory=dict)  # seats by booth and person
     booth_of: dict[str, str] = field(default_factory=dict)  # by person
-    beside: dict[tuple[str, str], str] = field(default_factory=dict)  # whose voice is met last, by booth and person
+    beside: dict[tuple[str, str], str] = field(default_factory=dict)  # the other one's voice, by booth and label
     ended: dict[str, float] = field(default_factory=dict)  # by booth: how long somebody had been away at its end
     meetings: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # how often two met, by booth
     stays: dict[tuple[str, str], int] = field(default_factory=dict)  # which of those it was, by client and booth
@@ -167,8 +167,8 @@ class Model:
         assert self.may_meet(person, other, at), f"{person} met {other}"
         self.meetings[room] += 1
         self.stays[who, room] = self.stays[booth[other].label, room] = self.meetings[room]
-        self.beside[room, person] = self.voices[booth[other].label]
-        self.beside[room, other] = self.voices[who]
+        self.beside[room, who] = self.voices[booth[other].label]
+        self.beside[room, booth[other].label] = self.voices[who]
         booth[person] = Seat(who)
 
     def _leave(self, at: float, who: str, room: str, *, lost: bool) -> None:
@@ -313,7 +313,7 @@ class Model:
             self._numbered(who, room, event)
         elif kind == "match.found":
             self._stand(who, event)
-            self._know(room, event["peer"]["id"], self.beside[room, self.people[who]])
+            self._know(room, event["peer"]["id"], self.beside[room, who])
         elif kind == "match.ended" and room:
             assert self.positions.pop((who, room), None) is not None, f"{who} heard of the end of {room}"
             is_lost = self.ended.get(room, 0) >= GRACE - ROUNDING

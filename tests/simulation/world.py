@@ -584,17 +584,19 @@ class Scenario:
 
     def _check_order(self) -> None:
         """Two people in the public room heard the same lines in the same order, from the later one's coming on."""
-        public = [
-            client
-            for client in self.kit.clients
-            if isinstance(client, Client) and (client.label, PUBLIC) in self.model.seated_at
-        ]
-        listened = [[line for line in client.lines if not line.startswith("! ")] for client in public]
-        for earlier, later in pairwise(lines for lines in listened if lines):
-            if later[0] in earlier:
-                tail = earlier[earlier.index(later[0]) :]
-                shared = min(len(tail), len(later))
-                assert tail[:shared] == later[:shared]
+        for start in range(1, self.model.starts + 1):
+            public = [
+                [line for line in client.lines if not line.startswith("! ")]
+                for client in self.kit.clients
+                if isinstance(client, Client)
+                and (client.label, PUBLIC) in self.model.seated_at
+                and self.model.born[client.label] == start
+            ]
+            for earlier, later in pairwise(filter(None, public)):
+                if later[0] in earlier:
+                    tail = earlier[earlier.index(later[0]) :]
+                    shared = min(len(tail), len(later))
+                    assert tail[:shared] == later[:shared]
 
     def _go_home(self) -> None:
         """When all are gone nothing is left, and nothing is planned any more."""

@@ -24,10 +24,11 @@ _STAMP_BYTES: Final = 24
 
 
 class Session(NamedTuple):
-    """What a session token proves."""
+    """What a session token proves. That of a user of the host app is good only for one whom the app still knows."""
 
     id: str
     person: str
+    is_user: bool = False
 
 
 class Keyring:
@@ -49,7 +50,7 @@ class Keyring:
 
     def sign_session(self, session: Session, now_ms: int) -> str:
         """A token for the session, good from `now_ms` (UTC milliseconds) on for `SESSION_DAYS`."""
-        fields = json.dumps([self._current, session.id, session.person, now_ms], ensure_ascii=False)
+        fields = json.dumps([self._current, *session, now_ms], ensure_ascii=False)
         body = _text(fields.encode("utf-8", "surrogatepass"))
         return f"{body}.{_text(_mac(self._session_keys[self._current], body.encode()))}"
 
@@ -57,14 +58,14 @@ class Keyring:
         """What the token proves; None if it is not one of ours, or too old."""
         body, _, signature = token.partition(".")
         try:
-            key_id, session, person, issued = json.loads(_bytes(body))
+            key_id, *session, issued = json.loads(_bytes(body))
             key = self._session_keys[key_id]
             if not hmac.compare_digest(_text(_mac(key, body.encode())), signature):
                 return None
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
         # A token from the future is one signed before the clock was set back.
-        return Session(session, person) if now_ms - issued < SESSION_DAYS * _DAY_MS else None
+        return Session(*session) if now_ms - issued < SESSION_DAYS * _DAY_MS else None
 
     def person_id(self, user: str) -> str:
         """The id by which a user of the host app goes here: the host's own may be an address or a name."""

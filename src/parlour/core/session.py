@@ -85,6 +85,9 @@ _NOT_A_BOOTH: Final = Refusal("forbidden", '"read" is for booths', field="room")
 _YOURSELF: Final = Refusal("bad_field", '"person" is you; name another', field="person")
 _NO_TOKENS: Final = Refusal("unauthorized", "this server takes no tokens of others; leave it out", field="token")
 _EXPIRED: Final = Refusal("expired", "the session is too old or not of this server; leave it out", field="session")
+_SIGNED_OUT: Final = Refusal(
+    "unauthorized", "the session is that of somebody who signed in; sign in again, or leave it out", field="session"
+)
 _PROVED: Final = Refusal("forbidden", "your name comes from where you signed in; change it there", field="name")
 
 
@@ -299,9 +302,11 @@ class SessionConnection(Connection):
             session = self._house.keys.read_session(token, self._house.utc_ms())
             if session is None:
                 return _EXPIRED
+            if session.is_user and proved is None:
+                return _SIGNED_OUT
             if proved in (None, session.person):
                 return session
-        return Session(self._house.new_id(), proved or self._house.new_id())
+        return Session(self._house.new_id(), proved or self._house.new_id(), is_user=proved is not None)
 
     def _arrive(self, arrival: _Arrival, answer: Answer | Refusal, now: float) -> Sequence[Effect]:
         """One more answer for the hello that is on its way. Rooms are entered one by one, the booth last: a name may be
@@ -349,7 +354,7 @@ class SessionConnection(Connection):
         self._rooms = tuple(seat.room for seat in seats)
         if self._booth not in self._rooms:
             self._booth = None
-        session = Session(self._session, self._member.person)
+        session = Session(self._session, self._member.person, is_user=self._proved is not None)
         token = self._house.keys.sign_session(session, self._house.utc_ms())
         limits = Limits(self._pace.rate, self._pace.burst)
         ping_ms = round(1000 * self._pace.ping)
