@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -116,10 +117,15 @@ async def speaking(
 
 @asynccontextmanager
 async def silent(
-    url: str, path: str = "/chat/public", *, source: str | None = None, receive_buffer: int | None = None
+    url: str,
+    path: str = "/chat/public",
+    *,
+    source: str | None = None,
+    receive_buffer: int | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Speaker]:
     """A v1 client that has not said hello."""
-    async with connect(url, path, PROTOCOL, source=source, receive_buffer=receive_buffer) as client:
+    async with connect(url, path, PROTOCOL, source=source, receive_buffer=receive_buffer, tls=tls) as client:
         assert client.response.headers["sec-websocket-protocol"] == PROTOCOL[0][1]
         yield Speaker(client)
 

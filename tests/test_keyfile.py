@@ -11,7 +11,7 @@ import pytest
 
 from parlour.core.keys import Session
 from parlour.errors import SettingsError
-from parlour.keyfile import FILE, loaded_keyring
+from parlour.keyfile import FILE, check_secrets, loaded_keyring
 
 ADA = Session("s-ada", "p-ada")
 
@@ -54,6 +54,7 @@ def test_a_folder_that_can_t_be_used_is_told_of(tmp_path: Path, caplog: pytest.L
     "text",
     [
         "",
+        "\udcff\udcfe\x00",
         "[]",
         "{}",
         '{"current": "1", "secrets": {}}',
@@ -65,10 +66,27 @@ def test_a_folder_that_can_t_be_used_is_told_of(tmp_path: Path, caplog: pytest.L
 )
 def test_a_broken_file_is_not_replaced(tmp_path: Path, text: str) -> None:
     """Everyone's sessions hang on it: the operator decides, and the words name the file and the ways out."""
-    (tmp_path / FILE).write_text(text)
-    with pytest.raises(SettingsError, match="restore it, or remove it"):
-        loaded_keyring(tmp_path)
-    assert (tmp_path / FILE).read_text() == text
+    garbled = text.encode(errors="surrogateescape")
+    (tmp_path / FILE).write_bytes(garbled)
+    for read in (loaded_keyring, check_secrets):
+        with pytest.raises(SettingsError, match="restore it, or remove it"):
+            read(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == garbled
+
+
+def test_our_own_server_says_so_before_it_listens(tmp_path: Path) -> None:
+    """Not when the first client comes. A folder that is new, or can't be used, is no reason not to start."""
+    (tmp_path / FILE).write_text("{}")
+    command = [sys.executable, "-m", "parlour", "serve", "--port", "0", "--data", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert str(tmp_path / FILE) in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    check_secrets(tmp_path / "new")
+    check_secrets(tmp_path / FILE / "data")
+    check_secrets(None)
+    assert [file.name for file in tmp_path.iterdir()] == [FILE]
 
 
 def test_a_new_secret_signs_while_the_old_one_is_still_good(tmp_path: Path) -> None:

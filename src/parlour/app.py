@@ -30,7 +30,7 @@ from parlour.core.session import House
 from parlour.engine.memory import MemoryEngine
 from parlour.errors import SettingsError
 from parlour.hub import CLOSE_LIMIT, Hub
-from parlour.keyfile import loaded_keyring
+from parlour.keyfile import check_secrets, loaded_keyring
 from parlour.settings import Settings, variable_name
 from parlour.web.routes import Authenticate, Endpoints, Upgrade, page_routes
 from parlour.wire.contract import FRAME_LIMIT
@@ -262,6 +262,7 @@ class _Prefix:
 def serve(settings: Settings) -> int:
     """Run the server until it is told to stop, and give the exit code. Raises `SettingsError` and nothing else."""
     configure_logs(settings)
+    check_secrets(settings.data)  # or else the first client would find it out
     if settings.reload:
         return _serve_reloading(settings)
     try:

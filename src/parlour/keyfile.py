@@ -31,12 +31,23 @@ def loaded_keyring(folder: Path | None) -> Keyring:
     try:
         if not file.exists():
             _create(file)
-        text = file.read_text()
+        text = file.read_bytes()
     except OSError as error:
         logger.warning(
             "secrets can't be kept in %s (%s): after a restart nobody can resume a session", file, error.strerror
         )
         return _parsed(_new_secrets())
+    return _understood(file, text)
+
+
+def check_secrets(folder: Path | None) -> None:
+    """Raise `SettingsError` for a file that is there and can't be understood. Nothing is made."""
+    if folder is not None:
+        with suppress(OSError):
+            _understood(folder / FILE, (folder / FILE).read_bytes())
+
+
+def _understood(file: Path, text: bytes) -> Keyring:
     try:
         return _parsed(text)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -66,7 +77,7 @@ def _new_secrets() -> str:
     return json.dumps({"current": "1", "secrets": {"1": secret}}, indent=2) + "\n"
 
 
-def _parsed(text: str) -> Keyring:
+def _parsed(text: str | bytes) -> Keyring:
     """Raises whatever a wrong text leads to."""
     fields: Any = json.loads(text)
     found = {str(id): base64.b64decode(secret, validate=True) for id, secret in fields["secrets"].items()}

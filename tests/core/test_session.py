@@ -1,6 +1,7 @@
 """A connection with a session: hello, what is legal when, how fast, and what is left behind at the end."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -58,7 +59,7 @@ from parlour.core.events import (
     Welcome,
 )
 from parlour.core.keys import SESSION_DAYS, Keyring, Session
-from parlour.core.names import given_name
+from parlour.core.names import NameRules, given_name
 from parlour.core.session import HELLO_LIMIT, RESTART_JITTER_MS, RESTART_MS
 from parlour.errors import (
     BINARY,
@@ -172,7 +173,7 @@ def test_a_hello_makes_the_session_and_enters_the_room_of_the_address() -> None:
     assert take == Take(seat)
     assert ada.connection.person == "id-2"
     keys = ada.world.house.keys
-    assert keys.read_session(welcome.session, ada.world.utc_ms) == Session("id-1", "id-2")
+    assert keys.read_session(welcome.session, ada.world.utc_ms) == Session("id-1", "id-2", name="Ada")
 
 
 def test_an_address_that_leads_nowhere_enters_no_room() -> None:
@@ -355,6 +356,16 @@ def test_the_token_of_a_user_needs_the_user() -> None:
     assert guest.come_in().person.id != "u-ada"
     again = SessionPeer(world=world, person="u-ada", name="Ada").come_in(commands.Hello(session=token))
     assert again.person.id == "u-ada"
+
+
+def test_a_session_keeps_the_name_of_its_last_hello() -> None:
+    """Unless the next one brings another, or it is reserved meanwhile."""
+    world = World()
+    token = SessionPeer(world=world).come_in(commands.Hello(name="Ada")).session
+    assert SessionPeer(world=world).come_in(commands.Hello(session=token)).person.name == "Ada"
+    assert SessionPeer(world=world).come_in(commands.Hello(session=token, name="Bo")).person.name == "Bo"
+    world.house = replace(world.house, names=NameRules(["ada"]))
+    assert SessionPeer(world=world).come_in(commands.Hello(session=token)).person.name != "Ada"
 
 
 # Names

@@ -24,11 +24,13 @@ _STAMP_BYTES: Final = 24
 
 
 class Session(NamedTuple):
-    """What a session token proves. That of a user of the host app is good only for one whom the app still knows."""
+    """What a session token proves, and the name that was last said with it. That of a user of the host app is good only
+    for one whom the app still knows."""
 
     id: str
     person: str
     is_user: bool = False
+    name: str | None = None
 
 
 class Keyring:

@@ -286,7 +286,8 @@ class SessionConnection(Connection):
         name = None if hello.name is None or self._proved else self._house.names.checked(hello.name, "name")
         if isinstance(name, Refusal):
             return (Refuse(name, re),)
-        sender = self._proved or Sender(session.person, name or given_name(session.person))
+        name = name or self._former_name(session) or given_name(session.person)
+        sender = self._proved or Sender(session.person, name)
         self._member = Member(self.id, sender)
         self._session = session.id
         self._langs = _tags(hello.langs)
@@ -307,6 +308,11 @@ class SessionConnection(Connection):
             if proved in (None, session.person):
                 return session
         return Session(self._house.new_id(), proved or self._house.new_id(), is_user=proved is not None)
+
+    def _former_name(self, session: Session) -> str | None:
+        """The name of the session's last hello, if it is still allowed."""
+        accepted = None if session.name is None else self._house.names.checked(session.name)
+        return accepted if isinstance(accepted, str) else None
 
     def _arrive(self, arrival: _Arrival, answer: Answer | Refusal, now: float) -> Sequence[Effect]:
         """One more answer for the hello that is on its way. Rooms are entered one by one, the booth last: a name may be
@@ -354,11 +360,12 @@ class SessionConnection(Connection):
         self._rooms = tuple(seat.room for seat in seats)
         if self._booth not in self._rooms:
             self._booth = None
-        session = Session(self._session, self._member.person, is_user=self._proved is not None)
+        sender = self._member.sender
+        session = Session(self._session, sender.id, is_user=self._proved is not None, name=sender.name)
         token = self._house.keys.sign_session(session, self._house.utc_ms())
         limits = Limits(self._pace.rate, self._pace.burst)
         ping_ms = round(1000 * self._pace.ping)
-        welcome = Welcome(token, self._member.sender, limits, ping_ms, arrival.seats)
+        welcome = Welcome(token, sender, limits, ping_ms, arrival.seats)
         effects: list[Effect] = [Reply(welcome, arrival.re), *map(Take, seats)]
         if self._house.welcome is not None and not arrival.hello.resume:
             effects.append(Tell(Notice("info", "welcome", self._house.welcome)))

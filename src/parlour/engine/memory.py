@@ -29,6 +29,7 @@ from parlour.core.events import (
     Member,
     MemberJoined,
     MemberLeft,
+    MemberRenamed,
     Named,
     Publish,
     Published,
@@ -218,11 +219,14 @@ class MemoryEngine:
         member = enter.member
         session = self._lost.get((booth.name, member.person))
         is_kept = session is not None and session == self._session_of.get(member.connection)
+        before = next((one for one in self._pairing.members(booth.name) if one.person == member.person), member)
         outcomes = self._pairing.come_back(booth.name, member) if is_kept else None
         if outcomes is None:
             done(_NO_ROOM, enter.re)
             return
         self._join(booth, member)
+        if before.sender.name != member.sender.name:
+            self._handler.published(MemberRenamed(booth.name, booth.shown(member)))
         self._carry_out((*outcomes, partial(self._answer_seat, booth.name, enter, done)))
 
     def _answer_seat(self, name: str, asked: Enter | Find, done: Answered) -> None:

@@ -5,7 +5,7 @@ import inspect
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeGuard, cast
@@ -142,7 +142,7 @@ class Endpoints:
 
     async def chat(self, websocket: WebSocket) -> None:
         """No room yet: the client names those that it wants."""
-        if SUBPROTOCOL in offered_subprotocols(websocket.headers):
+        if chosen(_offered(websocket), self._plain, self._v1)[0] is not self._plain:
             await self._open(websocket, NOWHERE)
         else:
             words = f"offer the subprotocol {SUBPROTOCOL} here; lines of text are for /chat/public and /chat/private"
@@ -164,7 +164,7 @@ class Endpoints:
                 visit.end()
                 await _deny(websocket, upgrade, identity)
                 return
-            wire, subprotocol = chosen(offered_subprotocols(websocket.headers), self._plain, self._v1)
+            wire, subprotocol = chosen(_offered(websocket), self._plain, self._v1)
             if wire is None:
                 visit.end()
                 await websocket.accept(subprotocol)
@@ -251,6 +251,12 @@ class Endpoints:
         if words is not None and now - self._hinted.get(words, -_HINT_SECONDS) >= _HINT_SECONDS:
             self._hinted[words] = now
             logger.warning(words)
+
+
+def _offered(websocket: WebSocket) -> Sequence[str]:
+    """The subprotocols that the client offers. The wsproto library takes their header away; what it read, uvicorn
+    tells."""
+    return offered_subprotocols(websocket.headers) or websocket.scope.get("subprotocols", ())
 
 
 async def _called(authenticate: Authenticate, connection: HTTPConnection) -> Identity:
