@@ -130,6 +130,86 @@ def is_on_a_loop() -> bool:
     return True
 
 
+# Clients with a session
+
+
+def v1(client: TestClient, path: str = PUBLIC, **headers: str) -> Any:
+    return client.websocket_connect(path, subprotocols=["parlour.v1.json"], headers=headers)
+
+
+def ask(socket: Any, op: str, **fields: Any) -> dict[str, Any]:
+    """Send a command, and give its reply."""
+    socket.send_json({"id": 1, "op": op, **fields})
+    while True:
+        came: dict[str, Any] = socket.receive_json()
+        if came.get("re") == 1:
+            return came
+
+
+def user_of(connection: HTTPConnection) -> Person | Guest:
+    user = connection.headers.get("x-user")
+    return Guest() if user is None else Person(f"id-{user}", user)
+
+
+def test_a_user_of_the_host_app_speaks_v1() -> None:
+    """Under the name that the app knows, and an id that is not the app's; both are the same on another connection."""
+    client = client_of(Parlour(authenticate=user_of))
+    with v1(client, **{"x-user": "Ada"}) as ada, v1(client, **{"x-user": "Ada"}) as phone, v1(client) as bo:
+        person = ask(ada, "hello", name="Somebody")["person"]
+        assert (person["name"], person["role"]) == ("Ada", "user")
+        assert "id-Ada" not in person["id"]
+        assert ask(phone, "hello")["person"] == person
+        assert ask(ada, "name", name="Somebody")["error"]["code"] == "forbidden"
+        assert ask(bo, "hello", name="Bo")["person"]["role"] == "guest"
+        assert ask(bo, "name", name="Аda")["error"]["code"] == "bad_name"
+        assert ask(phone, "send", room="public", key="k", text="hi")["ok"]
+        heard = next(came for came in iter(bo.receive_json, None) if came.get("ev") == "message")
+        assert heard["from"] == person
+
+
+def test_a_users_token_is_of_no_use_to_others() -> None:
+    """A page kept it, and somebody else signed in, or nobody: neither becomes that user."""
+    client = client_of(Parlour(authenticate=user_of))
+    with v1(client, **{"x-user": "Ada"}) as ada:
+        welcome = ask(ada, "hello")
+    with v1(client, **{"x-user": "Bo"}) as bo:
+        other = ask(bo, "hello", session=welcome["session"])
+        assert other["person"]["name"] == "Bo"
+        assert other["person"]["id"] != welcome["person"]["id"]
+    with v1(client) as guest:
+        assert not ask(guest, "hello", session=welcome["session"])["ok"]
+        assert ask(guest, "hello")["person"]["role"] == "guest"
+    with v1(client, **{"x-user": "Ada"}) as ada:
+        assert ask(ada, "hello", session=welcome["session"])["person"] == welcome["person"]
+
+
+def test_a_user_has_one_seat_in_booths_on_either_wire() -> None:
+    """A plain client is closed (4504), a v1 client told: `match.ended`, by `you`."""
+    client = client_of(Parlour(authenticate=user_of))
+    with client.websocket_connect(PRIVATE, headers={"x-user": "Ada"}) as old, v1(client, **{"x-user": "Ada"}) as new:
+        ask(new, "hello")
+        assert ask(new, "match.find")["ok"]
+        with pytest.raises(WebSocketDisconnect) as closed:
+            old.receive_text()
+        assert closed.value.code == 4504
+        with client.websocket_connect(PRIVATE, headers={"x-user": "Ada"}) as newest:
+            ended = next(came for came in iter(new.receive_json, None) if came.get("ev") == "match.ended")
+            assert ended["by"] == "you"
+            say(newest, "alone?")
+            assert newest.receive_text() == "Ada> alone?"
+
+
+def test_settings_reach_those_with_a_session() -> None:
+    """The welcome, reserved names, rate and heartbeat."""
+    settings = Settings(welcome="Be kind.", reserved_names=("Staff",), rate=5, burst=7, ping=13)
+    with v1(client_of(Parlour(settings))) as ada:
+        assert ask(ada, "hello", name="stаff")["error"]["code"] == "bad_name"
+        reply = ask(ada, "hello", name="Ada")
+        assert (reply["limits"]["rate"], reply["limits"]["burst"], reply["ping_ms"]) == (5, 7, 13_000)
+        notice = ada.receive_json()
+        assert (notice["ev"], notice["text"]) == ("notice", "Be kind.")
+
+
 # Where the hub lives
 
 
@@ -191,6 +271,21 @@ def test_a_second_chat_on_the_same_folder_is_warned(tmp_path: Path, caplog: pyte
             pass
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "--data" in caplog.text
+
+
+def test_a_session_is_good_for_whoever_has_the_folder(tmp_path: Path) -> None:
+    """The next server on the same data folder knows the guest again; one on another folder does not."""
+    settings = Settings(data=tmp_path / "data")
+    with v1(client_of(Parlour(settings))) as ada:
+        welcome = ask(ada, "hello", name="Ada")
+    with v1(client_of(Parlour(settings))) as again:
+        reply = ask(again, "hello", session=welcome["session"], name="Ada")
+        assert reply["person"] == welcome["person"]
+        assert reply["rooms"][0]["recovered"] is False
+        assert reply["rooms"][0]["epoch"] != welcome["rooms"][0]["epoch"]
+    with v1(client_of(Parlour(Settings(data=tmp_path / "other")))) as stranger:
+        assert ask(stranger, "hello", session=welcome["session"])["error"]["code"] == "expired"
+        assert ask(stranger, "hello")["person"]["id"] != welcome["person"]["id"]
 
 
 def test_a_folder_that_can_not_be_used_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,12 @@ class Echo:
     def receive_binary(self, data: bytes) -> None:
         self._socket.send(binary_frame(data))
 
+    def receive_unmeasured(self, text: str | None, data: bytes | None) -> None:
+        if text is not None:
+            self.receive(text)
+        elif data is not None:
+            self.receive_binary(data)
+
     def end(self, close: Close) -> None:
         self._socket.close(close)
 
@@ -36,6 +42,8 @@ class Echo:
     def began(self) -> None: ...
 
     def finished(self) -> None: ...
+
+    def parted(self) -> None: ...
 
     def lost(self) -> None: ...
 

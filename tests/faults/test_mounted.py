@@ -6,6 +6,7 @@ import pytest
 
 from tests.raw import connect, get
 from tests.servers import Server, canary, people, running, until
+from tests.speaker import silent, speaking
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +54,28 @@ async def test_two_chat_in_a_booth(host: Server) -> None:
         while len(record.times) < 50:
             await ada.say("ada", "hi")
             assert await ada.line() == "ada> hi"
+
+
+async def test_two_speak_v1(host: Server) -> None:
+    """In public and in a booth; one that loses its line comes back to its seat, and has missed nothing."""
+    public, nowhere = "/talk/chat/public", "/talk/chat"
+    async with speaking(host.url, public, name="Ada") as ada:
+        async with speaking(host.url, public, name="Bo") as bo:
+            assert (await ada.ask("send", room="public", key="k1", text="hi"))["ok"]
+            assert (await bo.event("message"))["text"] == "hi"
+            for one in (ada, bo):
+                await one.ask("match.find", interests=["tea"], relax="never")
+            booth = (await ada.event("match.found"))["room"]
+            await bo.event("match.found")
+        await ada.event("match.away")
+        assert (await ada.ask("send", room=booth, key="k2", text="are you there?"))["ok"]
+        async with silent(host.url, nowhere) as again:
+            welcome = await again.hello(**bo.resume)
+            assert {place["room"]: place["recovered"] for place in welcome["rooms"]} == {"public": True, booth: True}
+            assert (await again.event("message"))["text"] == "are you there?"
+            await ada.event("match.back")
+            assert (await again.ask("leave", room=booth))["ok"]
+        assert (await ada.event("match.ended"))["by"] == "peer"
 
 
 async def test_a_client_that_crashes_frees_its_seat(host: Server) -> None:

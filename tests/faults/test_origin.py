@@ -9,6 +9,7 @@ import pytest
 
 from tests.raw import DeniedError, connect
 from tests.servers import Server, running, serving, uvicorn
+from tests.speaker import PROTOCOL, Speaker
 
 pytestmark = pytest.mark.anyio
 
@@ -52,6 +53,24 @@ async def test_32_a_foreign_page_does_not_get_in(name: str) -> None:
             async with connect(server.url, path) as ada:
                 await ada.say("ada", "hi")
                 assert await ada.line() == "ada> hi"
+
+
+@pytest.mark.parametrize("name", SERVERS)
+async def test_32_nor_to_the_address_without_a_room(name: str) -> None:
+    """`/chat`, where v1 clients name their rooms, is no way around."""
+    start, prefix = SERVERS[name]
+    with start() as server:
+        for origin in FOREIGN:
+            for extra in ([], [("Host", "evil.test")]):
+                with pytest.raises(DeniedError) as denied:
+                    async with connect(server.url, f"{prefix}/chat", [*PROTOCOL, ("Origin", origin), *extra]):
+                        pass
+                assert denied.value.response.status == 403
+        for headers in ((), (("Origin", "http://localhost:3000"),), (("Origin", server.url),)):
+            async with connect(server.url, f"{prefix}/chat", [*PROTOCOL, *headers]) as client:
+                ada = Speaker(client)
+                await ada.hello()
+                assert (await ada.ask("join", room="public"))["ok"]
 
 
 async def test_32_a_cookie_must_come_with_an_origin() -> None:

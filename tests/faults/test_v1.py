@@ -418,3 +418,15 @@ async def test_the_address_without_a_room_is_for_v1_alone() -> None:
         assert "parlour.v1.json" in denied.value.response.text
         async with speaking(server.url, "/chat") as ada:
             assert ada.positions == {}
+
+
+async def test_who_comes_back_under_another_name_is_told_of() -> None:
+    """In a booth, where the other one would else talk with a name that nobody has any more."""
+    with serving() as server:
+        async with speaking(server.url, "/chat/private") as ada, speaking(server.url, "/chat/private", name="Bo") as bo:
+            peer = (await ada.event("match.found"))["peer"]
+            bo.client.cut()
+            await ada.event("match.away")
+            async with silent(server.url, "/chat/private") as again:
+                assert (await again.hello(**bo.resume, name="Bob"))["person"]["name"] == "Bob"
+                assert (await ada.event("member.renamed"))["member"] == {**peer, "name": "Bob"}

@@ -1,6 +1,7 @@
 """One contract for both transports: what a client sees is the same, whoever serves it."""
 
 import asyncio
+import json
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,8 @@ from tests.raw import (
     line,
     said,
 )
-from tests.servers import fill, until
+from tests.servers import fill, until, uvicorn
+from tests.speaker import Speaker, command, silent
 from tests.transport.conftest import Serving, Way
 
 pytestmark = pytest.mark.anyio
@@ -401,3 +403,154 @@ async def test_nothing_is_heard_from_a_closed_connection(server: Serving) -> Non
                 await ada.closed()
         await bo.say("bo", "hi")
         assert await bo.line() == "bo> hi"
+
+
+# v1
+
+
+@asynccontextmanager
+async def speaking(
+    server: Serving, path: str = "/chat/public", receive_buffer: int | None = None, **hello: str
+) -> AsyncIterator[Speaker]:
+    """A v1 client that has said hello."""
+    async with silent(server.url, path, tls=server.tls, receive_buffer=receive_buffer) as speaker:
+        await speaker.hello(**hello)
+        yield speaker
+
+
+@everywhere
+async def test_v1_a_conversation(server: Serving) -> None:
+    """Hello, a message, its event before its reply, an answer in plain, a ping, an error, and a farewell."""
+    async with joined(server) as cy, speaking(server, name="Ada") as ada:
+        async with speaking(server, name="Bo") as bo:
+            assert (await ada.event("member.joined"))["member"] == bo.person
+            number = ada.write("send", room="public", key="k1", text="grüße 🦦")
+            event, reply = await ada.next(), await ada.next()
+            assert (event["ev"], event["text"], event["from"]) == ("message", "grüße 🦦", ada.person)
+            assert (reply["re"], reply["mid"], reply["off"]) == (number, event["mid"], event["off"])
+            assert await ada.event("message") == await bo.event("message") == event
+            assert await cy.line() == "Ada> grüße 🦦"
+            await cy.say("cy", "hi")
+            for one in (ada, bo):
+                heard = await one.event("message")
+                assert (heard["off"], heard["text"]) == (event["off"] + 1, "hi")
+                assert (heard["from"]["name"], heard["from"]["plain"]) == ("cy", True)
+            assert (await ada.ask("ping"))["ts"] > 0
+            assert (await ada.ask("nonsense"))["error"]["code"] == "unknown_op"
+            ada.client.write(frame(TEXT, b"nonsense"))
+            assert (await ada.reply(None))["error"]["code"] == "bad_frame"
+            assert (await bo.ask("leave", room="public"))["ok"]
+            assert (await ada.event("member.left"))["reason"] == "left"
+            await bo.client.leave()
+        assert (await ada.ask("presence", room="public"))["count"] == 2
+
+
+@everywhere
+async def test_v1_two_meet_and_one_is_lost(server: Serving) -> None:
+    """Both hear of each other and then of what is said; one that crashes leaves its seat to be kept."""
+    async with speaking(server, "/chat/private", name="Ada") as ada:
+        async with speaking(server, "/chat/private", name="Bo") as bo:
+            found = await bo.event("match.found")
+            assert found["peer"]["name"] == "Ada"
+            booth, peer = found["room"], (await ada.event("match.found"))["peer"]
+            await ada.ask("send", room=booth, key="k", text="hi")
+            message = await bo.event("message")
+            assert (message["from"], message["text"]) == (found["peer"], "hi")
+            assert message["stamp"]
+            await bo.ask("typing", room=booth)
+            assert (await ada.event("typing"))["from"] == peer
+        assert (await ada.event("match.away"))["room"] == booth
+        assert (await ada.ask("leave", room=booth))["ok"]
+
+
+@everywhere
+async def test_v1_all_sizes_of_frames(server: Serving) -> None:
+    """In fragments, cut within a character; and replies that are larger than any frame may be that comes in."""
+    texts = ["x" * 10_000, "🦦" * 10_000, "\u0001" * 10_000]
+    async with speaking(server) as ada:
+        for number, text in enumerate(texts):
+            payload = json.dumps(
+                {"op": "send", "id": 100 + number, "room": "public", "key": f"{number}", "text": text},
+                ensure_ascii=False,
+            ).encode()
+            at = payload.index(b'"text"') + 10
+            ada.client.write(frame(TEXT, payload[:at], fin=False) + frame(PING, b"p") + frame(CONT, payload[at:]))
+            assert (await ada.reply(100 + number))["ok"]
+            assert (await ada.event("message"))["text"] == text
+        page = await ada.ask("history", room="public", limit=3)
+        assert [one["text"] for one in page["messages"]] == texts
+        assert len(json.dumps(page, ensure_ascii=False).encode()) > 65_536
+
+
+@everywhere
+async def test_v1_pings_both_ways(server: Serving) -> None:
+    """WebSocket pings and the commands stand beside each other; a `pong` that nobody asked for is fine."""
+    async with speaking(server) as ada:
+        await ada.client.send(frame(PING, b"x") + command("ping", 7) + command("pong", 8) + frame(PONG, b"y"))
+        got = [await ada.client.frame() for _ in range(3)]
+        assert (0x80 | PONG, b"x") in got
+        replies = [json.loads(one.data) for one in got if one.opcode == TEXT]
+        assert [(one["re"], one["ok"]) for one in replies] == [(7, True), (8, True)]
+        ada.client.write(frame(TEXT, b'{"op":"pong"}'))
+        assert (await ada.ask("ping"))["ok"]
+
+
+@everywhere
+async def test_v1_a_binary_frame_ends_it(server: Serving) -> None:
+    """Behind what was said before it; `bye` tells the code that the close frame has."""
+    async with speaking(server) as ada:
+        ada.client.write(command("ping", 7) + frame(BINARY, b'{"op":"ping","id":8}') + command("ping", 9))
+        assert await ada.closed() == 4500
+        assert [event for event in ada.events if event["ev"] == "bye"] == [
+            {"ev": "bye", "code": 4500, "reason": "binary frame; send text", "reconnect": False}
+        ]
+        await ada.client.ended()
+
+
+@everywhere
+async def test_v1_ten_errors_end_it(server: Serving) -> None:
+    """Each has its answer, then come `bye` and the close frame."""
+    async with speaking(server) as ada:
+        ada.client.write(frame(TEXT, b"nonsense") * 10 + command("ping", 9))
+        came = [await ada.next() for _ in range(11)]
+        assert [one["error"]["code"] for one in came[:10]] == ["bad_frame"] * 10
+        assert (came[10]["ev"], came[10]["code"]) == ("bye", 4510)
+        assert await ada.client.closed() == (4510, "too many errors")
+
+
+@strict
+async def test_v1_a_resume_is_not_counted_against_a_slow_reader(server: Serving) -> None:
+    """More than 256 KiB were missed, by one whose kernel takes 2 KiB: all of it comes, and then the room live."""
+    lines = 40
+    async with speaking(server, name="Ada") as ada:
+        async with speaking(server, name="Bo") as bo:
+            back = bo.resume
+        for number in range(lines):
+            await ada.ask("send", room="public", key=f"{number}", text=f"{number} {'x' * 9_000}")
+        async with silent(server.url, "/chat", tls=server.tls, receive_buffer=2048) as again:
+            (place,) = (await again.hello(**back))["rooms"]
+            assert (place["recovered"], place["upto"] - place["off"]) == (True, lines)
+            await ada.ask("send", room="public", key="live", text="live")
+            texts = [(await again.event("message"))["text"].split()[0] for _ in range(lines + 1)]
+            assert texts == [*map(str, range(lines)), "live"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("transport", ["auto", "asgi"])
+async def test_v1_heartbeats(transport: str, loop: str) -> None:
+    """The `ping` event comes on every transport, also where WebSocket pings are the server's own; any word keeps one,
+    and silence is the end. WebSocket pongs count where the hub sees them."""
+    settings = {"transport": transport, "ping": "0.5", "ping_timeout": "1"}
+    with uvicorn("--loop", loop, "--ws-ping-interval", "600", settings=settings) as server:
+        async with silent(server.url) as ada, silent(server.url) as mute, silent(server.url) as dead:
+            mute.answers_pings = False  # but its library answers those of WebSocket
+            for one in (ada, mute, dead):
+                await one.hello()
+            lives = [asyncio.create_task(one.closed()) for one in (ada, mute)]
+            await dead.client.ended()
+            if transport == "asgi":
+                assert await lives[1] is None
+            for one in (ada, mute):
+                one.client.write(frame(CLOSE, struct.pack("!H", 1000)))
+            assert await lives[0] == 1000
+            assert await lives[1] == (None if transport == "asgi" else 1000)

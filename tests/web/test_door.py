@@ -301,6 +301,30 @@ def test_one_address_can_not_be_everybodys_stranger() -> None:
     assert all(isinstance(chosen.enter(spammer, 0.0, to_booth=True), Visit) for _ in range(20))
 
 
+def test_who_looks_for_strangers_later_counts_from_then_on() -> None:
+    """A connection that leads elsewhere may look for strangers as long as its address has not too many in booths; it
+    counts once, and no more when it is over."""
+    spammer = door().peer("10.0.0.5", headers())
+    at = door()
+    elsewhere = [at.enter(spammer, 0.0) for _ in range(11)]
+    visits = [visit for visit in elsewhere if isinstance(visit, Visit)]
+    assert [visit.meet() for visit in visits] == [True] * 10 + [False]
+    assert [visit.meet() for visit in visits] == [True] * 10 + [False]
+    assert isinstance(at.enter(spammer, 0.0, to_booth=True), Denial)
+    assert isinstance(at.enter(spammer, 0.0), Visit)
+    visits[10].end()
+    assert not visits[10].meet()
+    visits[0].end()
+    seated = at.enter(spammer, 0.0, to_booth=True)
+    assert isinstance(seated, Visit)
+    assert seated.meet()
+    assert isinstance(at.enter(spammer, 0.0, to_booth=True), Denial)
+    for visit in (*visits, seated):
+        visit.end()
+        visit.end()
+    assert not at._in_booths
+
+
 @pytest.mark.parametrize(
     "host", ["10.0.0.5", "192.168.1.2", "fe80::1%eth0", "2001:db8::1", "::ffff:10.0.0.5", "0.0.0.0"]
 )

@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,97 @@ def test_foreign_subprotocols_get_plain(offered: list[str]) -> None:
         assert ada.accepted_subprotocol is None
         say(ada, "hi")
         assert ada.receive_text() == "ada> hi"
+
+
+V1 = "parlour.v1.json"
+
+
+def command(socket: WebSocketTestSession, op: str, **fields: Any) -> dict[str, Any]:
+    """Send a command, and give its reply."""
+    socket.send_json({"id": 1, "op": op, **fields})
+    while True:
+        came: dict[str, Any] = socket.receive_json()
+        if came.get("re") == 1:
+            return came
+
+
+@pytest.mark.parametrize("path", [PUBLIC, PRIVATE, "/chat"])
+@pytest.mark.parametrize("offered", [[V1], ["chat", V1], ["parlour.v9", V1], [V1, "parlour.v9"]])
+def test_v1_is_chosen_wherever_it_stands(path: str, offered: list[str]) -> None:
+    """And the address says where hello leads to: the public room, a stranger, or nowhere yet."""
+    with client_of().websocket_connect(path, subprotocols=offered) as ada:
+        assert f"{ada.accepted_subprotocol}" == V1
+        welcome = command(ada, "hello")
+        assert [place["room"] for place in welcome["rooms"]] == (["public"] if path == PUBLIC else [])
+        if path == PRIVATE:
+            assert ada.receive_json()["ev"] == "match.waiting"
+
+
+@pytest.mark.parametrize("offered", [[], ["chat"], ["notparlour.v1.json"]])
+def test_the_address_without_a_room_has_no_plain_wire(offered: list[str]) -> None:
+    """400, and the words say what to offer."""
+    with (
+        pytest.raises(WebSocketDenialResponse) as denied,
+        client_of().websocket_connect("/chat", subprotocols=offered),
+    ):
+        pass
+    assert denied.value.status_code == 400
+    assert V1 in denied.value.text
+
+
+@pytest.mark.parametrize("path", [PUBLIC, PRIVATE, "/chat"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://testserver.evil.example"])
+def test_v1_does_not_let_a_foreign_page_in(path: str, origin: str) -> None:
+    with (
+        pytest.raises(WebSocketDenialResponse) as denied,
+        client_of().websocket_connect(path, subprotocols=[V1], headers={"origin": origin}),
+    ):
+        pass
+    assert denied.value.status_code == 403
+
+
+def test_without_booths_nobody_looks_for_a_stranger() -> None:
+    """Neither by the address nor by a command."""
+    client = client_of(booths=False)
+    with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect(PRIVATE, subprotocols=[V1]):
+        pass
+    assert denied.value.status_code == 404
+    with client.websocket_connect("/chat", subprotocols=[V1]) as ada:
+        assert command(ada, "hello", match={"interests": ["tea"]})["rooms"] == []
+        for op in ("match.find", "match.next"):
+            assert command(ada, op)["error"]["code"] == "not_found"
+
+
+def test_an_address_can_not_be_everybodys_stranger_by_another_way() -> None:
+    """Those who look for strangers from `/chat` count among those in booths, and no more than once each; one that is
+    gone makes room."""
+    client = client_of(url="https://chat.example")  # behind a proxy nobody is local
+    with ExitStack() as stack:
+
+        def come(path: str) -> WebSocketTestSession:
+            session = stack.enter_context(client.websocket_connect(path, subprotocols=[V1]))
+            assert command(session, "hello", match=wish())["ok"]
+            return session
+
+        def wish() -> dict[str, Any]:
+            """One that nobody else has."""
+            return {"interests": [f"{next(numbers)}"], "relax": "never"}
+
+        numbers = count()
+        half = [come(PRIVATE) for _ in range(5)]
+        others = [come("/chat") for _ in range(6)]
+        answers: list[dict[str, Any]] = []
+        for _ in range(2):
+            answers = [command(one, "match.find", **wish()) for one in others]
+            assert [one["ok"] for one in answers] == [True] * 5 + [False]
+        assert (answers[-1]["error"]["code"], answers[-1]["error"]["retry"]) == ("rate_limited", True)
+        with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect(PRIVATE):
+            pass
+        assert denied.value.status_code == 429
+        assert command(come(PUBLIC), "ping")["ok"]
+        half[0].close()
+        while not command(others[-1], "match.find", **wish())["ok"]:  # the server learns of it
+            pass
 
 
 # Below a sub-path
