@@ -35,6 +35,8 @@ EVERYTHING = (
 
 TABLE = {
     "errors": May(),
+    "logs": May(),
+    "tally": May(),
     "settings": May("errors", "platformdirs pydantic pydantic_core pydantic_settings"),
     "core.events": May("errors"),
     "core.confusables": May(),
@@ -57,15 +59,16 @@ TABLE = {
     "wire": May("wire.contract wire.plain wire.v1"),
     "engine": May("core.* errors"),
     "engine.memory": May("engine core.* errors"),
-    "hub": May("core.* wire.contract engine errors"),
+    "hub": May("core.* wire.contract engine errors logs tally"),
     "transport.asgi": May("hub errors", "starlette"),
     "transport.uvicorn": May("hub wire.contract errors", "starlette uvicorn websockets"),
     "transport.http": May("", "uvicorn"),
     "web.door": May("core.* settings errors", "starlette"),
-    "web.routes": May("core.* wire wire.* hub transport.asgi web.door settings errors", "starlette"),
+    "web.metrics": May("engine hub web.door settings errors tally", "prometheus_client starlette"),
+    "web.routes": May("core.* wire wire.* hub transport.asgi web.door settings errors logs tally", "starlette"),
     "keyfile": May("core.keys errors"),
     "app": May(
-        "errors settings keyfile core.* wire wire.* engine engine.* hub transport.* web.*",
+        "errors logs tally settings keyfile core.* wire wire.* engine engine.* hub transport.* web.*",
         "fastapi filelock starlette uvicorn",
     ),
     "client.session": May("core.events core.moderation errors"),
@@ -241,7 +244,7 @@ def test_third_parties_are_declared() -> None:
         ("parlour", "pydantic fastapi starlette uvicorn websockets typer"),
         ("parlour.cli", "pydantic fastapi starlette uvicorn websockets"),
         ("parlour.client", "pydantic fastapi starlette uvicorn typer"),
-        ("parlour.app", "typer pydantic_settings parlour.client"),
+        ("parlour.app", "typer pydantic_settings parlour.client prometheus_client"),
     ],
 )
 def test_what_an_import_does_not_bring(module: str, absent: str) -> None:

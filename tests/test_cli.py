@@ -119,6 +119,8 @@ FLAGS = {
     "transport": ("asgi", "asgi"),
     "reload": (None, True),
     "log_format": ("json", "json"),
+    "metrics": ("on", True),
+    "metrics_token_file": ("/token", Path("/token")),
     "notices": ("on", True),
 }
 

@@ -230,7 +230,7 @@ def test_what_one_turn_brings_is_written_at_once(desk: Desk, frames: bool) -> No
     assert [wall.acts for wall in walls] == [["ada> one", "ada> two", "ada> three"]] * 3
     assert [len(wall.sent) for wall in walls] == [1, 1, 1]
     assert all(wall.sent[0] is walls[0].sent[0] for wall in walls)
-    assert desk.hub.messages == 3
+    assert desk.hub.tally.messages == 3
 
 
 def test_both_kinds_share_a_room(desk: Desk) -> None:

@@ -2,7 +2,6 @@
 it."""
 
 import asyncio
-import json
 import logging
 import os
 import random
@@ -15,12 +14,14 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from filelock import FileLock, Timeout
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -31,9 +32,14 @@ from parlour.engine.memory import MemoryEngine
 from parlour.errors import SettingsError
 from parlour.hub import CLOSE_LIMIT, Hub
 from parlour.keyfile import check_secrets, loaded_keyring
+from parlour.logs import log_failure, set_up
 from parlour.settings import Settings, variable_name
-from parlour.web.routes import Authenticate, Endpoints, Upgrade, page_routes
+from parlour.tally import Tally
+from parlour.web.routes import Authenticate, Check, Endpoints, Upgrade, page_routes
 from parlour.wire.contract import FRAME_LIMIT
+
+if TYPE_CHECKING:
+    from parlour.web.metrics import MoreMetrics
 
 logger = logging.getLogger("parlour")
 
@@ -68,13 +74,18 @@ class Parlour:
         self._has_login = authenticate is not None
         self._deciding = Lock()
         self._folder_lock: FileLock | None = None
+        self._tally = Tally()
+        self._parts: dict[str, Check] = {"hub": self._hub_problem}
+        self._more_metrics: list[MoreMetrics] = []
         endpoints = Endpoints(
             self.settings,
+            self._tally,
             home=self,
             found=_finder(),
             takeover=takeover and self.settings.transport == "auto",
             authenticate=authenticate,
         )
+        self._door = endpoints.door
         self.public_chat = endpoints.public_chat
         self.private_chat = endpoints.private_chat
         self.chat = endpoints.chat
@@ -105,12 +116,23 @@ class Parlour:
             self._served_on = None
 
     def _install(self, app: FastAPI) -> None:
-        """Make `app` this chat's own: both endpoints, the page and health at its root."""
+        """Make `app` this chat's own: both endpoints, the page, health and metrics at its root."""
         self._add_chat_to(app.router)
         app.router.routes.extend(self._page_routes())
 
     def _page_routes(self) -> list[BaseRoute]:
-        return page_routes(self.settings, lambda: self._hub, has_login=self._has_login)
+        pages = page_routes(self.settings, lambda: self._hub, has_login=self._has_login, parts=self._parts)
+        if not self.settings.metrics:
+            return pages
+        from parlour.web.metrics import metrics_route  # a library that others need not wait for
+
+        route = metrics_route(
+            self.settings, self._tally, hub=lambda: self._hub, peer=self._door.peer, more=self._more_metrics
+        )
+        return [route, *pages]
+
+    def _hub_problem(self) -> str | None:
+        return "the server stops" if self._hub is not None and self._hub.draining else None
 
     def _add_chat_to(self, router: APIRouter) -> None:
         router.add_api_websocket_route("/chat/public", self.public_chat, name="public_chat")
@@ -168,7 +190,12 @@ class Parlour:
             has_booths=self.settings.booths,
             welcome=self.settings.welcome,
         )
-        return Hub(loop, engine, house)
+        hub = Hub(loop, engine, house, self._tally)
+        if self.settings.metrics:
+            from parlour.web.metrics import watch_lag
+
+            loop.call_soon_threadsafe(watch_lag, loop, self._tally, lambda: hub.draining)
+        return hub
 
     def _claim_folder(self) -> None:
         """Two processes with rooms in memory are two public rooms: worth a loud word, as `uvicorn --workers 2` does
@@ -200,11 +227,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     logging.getLogger("uvicorn.error").addFilter(_tells_nothing)
     parlour = Parlour(settings)
     app = FastAPI(title=settings.title, lifespan=parlour.lifespan, openapi_url=None)
+    app.add_exception_handler(Exception, _say_failed)
     parlour._install(app)
     app.state.parlour = parlour
     if settings.url is not None:
         app.add_middleware(_Prefix, url=settings.url)
     return app
+
+
+async def _say_failed(request: Request, error: Exception) -> Response:
+    """A request met a fault of ours: tell the id that stands in the log."""
+    incident = secrets.token_hex(8)
+    log_failure("a request", incident, error)
+    return PlainTextResponse(f"the server failed here (id {incident})\n", 500)
 
 
 def _tells_nothing(record: logging.LogRecord) -> bool:
@@ -261,7 +296,7 @@ class _Prefix:
 
 def serve(settings: Settings) -> int:
     """Run the server until it is told to stop, and give the exit code. Raises `SettingsError` and nothing else."""
-    configure_logs(settings)
+    set_up(settings.log_format)
     check_secrets(settings.data)  # or else the first client would find it out
     if settings.reload:
         return _serve_reloading(settings)
@@ -315,7 +350,7 @@ class _Server(uvicorn.Server):
             server.close()
         hub = self._parlour.hub
         if hub is not None:
-            people, messages = len(hub), hub.messages
+            people, messages = len(hub), hub.tally.messages
             hub.drain()
             await self._let_endpoints_end()
             logger.info("good night: %s connections, %s messages since the start", people, messages)
@@ -350,23 +385,5 @@ def _serve_reloading(settings: Settings) -> int:
 def reloaded_app() -> FastAPI:
     """Our own app in a process that the reloader started."""
     settings = Settings.load()
-    configure_logs(settings)
+    set_up(settings.log_format)
     return create_app(settings)
-
-
-def configure_logs(settings: Settings) -> None:
-    """Logs go to stderr. uvicorn's lines below a warning are left out: they hold addresses and paths."""
-    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(levelname)s  %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"ts": round(record.created * 1000), "level": record.levelname.lower(), "logger": record.name}
-        line["message"] = record.getMessage()
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)

@@ -188,6 +188,14 @@ def serve(
             default="auto",
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        _setting("--metrics", takes="on|off", words="Tell Prometheus how the server does, at /metrics.", default="off"),
+    ] = None,
+    metrics_token_file: Annotated[
+        str | None,
+        _setting("--metrics-token-file", takes="FILE", words="Tell only who has the token in it.", default="none"),
+    ] = None,
     notices: Annotated[
         str | None,
         _setting("--notices", takes="on|off", words="Tell plain clients who came and left.", default="off"),

@@ -13,12 +13,13 @@ Invariants:
 
 import heapq
 import logging
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from operator import length_hint
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 from parlour.core.connection import Connection, Pace
@@ -39,6 +40,8 @@ from parlour.core.events import (
     Leave,
     Letter,
     Look,
+    MatchEnded,
+    MatchFound,
     Member,
     MemberLeft,
     Message,
@@ -59,8 +62,10 @@ from parlour.core.events import (
 )
 from parlour.core.plain import PlainConnection
 from parlour.core.session import House, SessionConnection
-from parlour.engine import Engine, Scheduler, Timer
+from parlour.engine import Answered, Engine, Scheduler, Timer
 from parlour.errors import INTERNAL, REPLACED, RESTART, SLOW, TOO_BIG, Close, Refusal
+from parlour.logs import log_failure
+from parlour.tally import Tally
 from parlour.wire.contract import FRAME_LIMIT, Wire
 
 logger = logging.getLogger("parlour")
@@ -190,6 +195,7 @@ class Link:
         "lagging",
         "queue",
         "queued",
+        "seeking_since",
         "socket",
         "tail",
         "wire",
@@ -215,6 +221,7 @@ class Link:
         self.lagging = False  # it is outside the fan-out lists, and `queue` takes what it is to get
         self.queue: deque[Batch] | None = None
         self.queued = 0  # bytes in `queue`
+        self.seeking_since: float | None = None  # it looks for a stranger, and will be told when there is one
         self._stuck = False  # the transport has not written all that it was given
         self._level = 0  # bytes in the transport at the last look, while lagging
         self._progress_at = 0.0  # when bytes were last seen to leave it
@@ -268,13 +275,13 @@ class Link:
         self._hub.carry_out(self, self.connection.end(close))
 
     def failed(self, error: Exception) -> None:
-        """Something of ours broke while it was served. Nobody else notices."""
-        self._hub.log_failure("a connection", self.id, error)
+        """Something of ours broke while it was served. Nobody else notices; its client is told the id in the log."""
+        log_failure("a connection", self.id, error)
         if self.connection.ended:  # what broke may have been the end itself
             self.socket.abort()
             self._hub.forget(self)
         else:
-            self.end(INTERNAL)
+            self.end(Close(INTERNAL.code, f"{INTERNAL.reason} {self.id}"))
 
     def parted(self) -> None:
         """The peer closes, or broke the protocol: what is due to it goes out before the transport answers."""
@@ -470,12 +477,15 @@ _Kind = tuple[Wire, bool]
 class Hub:
     """All live connections of this process, and the rooms that they are in."""
 
-    def __init__(self, scheduler: Scheduler, engine: Callable[["Hub"], Engine], house: House) -> None:
-        """`engine` makes the engine that calls this hub back; `house` has what all connections share."""
+    def __init__(
+        self, scheduler: Scheduler, engine: Callable[["Hub"], Engine], house: House, tally: Tally | None = None
+    ) -> None:
+        """`engine` makes the engine that calls this hub back; `house` has what all connections share; `tally` counts
+        what happens."""
         self.scheduler = scheduler
         self.engine = engine(self)
         self.draining = False
-        self.messages = 0  # said in this hub since it began
+        self.tally = tally or Tally()
         self._house = house
         self._links: dict[str, Link] = {}  # by connection
         self._rooms: dict[str, dict[_Kind, _Audience]] = {}
@@ -492,6 +502,19 @@ class Hub:
 
     def __len__(self) -> int:
         return len(self._links)
+
+    @property
+    def rooms(self) -> int:
+        """How many rooms have members here, booths among them."""
+        return len(self._rooms)
+
+    def members(self, room: str) -> int:
+        """How many connections of this process are in the room."""
+        return sum(map(len, tuple(self._rooms.get(room, {}).values())))
+
+    def backlog(self) -> int:
+        """Bytes that wait for slow readers, here and in their transports. It looks at every connection."""
+        return sum(link.queued + link.socket.buffered() for link in tuple(self._links.values()) if link.lagging)
 
     def connect(
         self,
@@ -522,6 +545,7 @@ class Hub:
             connection = PlainConnection(id, pace, house.names, place, person=person or house.new_id(), name=name)
         link = Link(self, socket, wire, connection, gone)
         self._links[id] = link
+        self.tally.opened[wire.name] += 1
         logger.debug("connection %s opened; %s live", id, len(self._links))
         try:
             self.carry_out(link, connection.opened(self.scheduler.time()))
@@ -560,6 +584,7 @@ class Hub:
             case Reply(answer, re):
                 self._write_later(link, link.wire.reply(answer, re))
             case Refuse(refusal, re):
+                self.tally.refusals[refusal.code] += 1
                 self._write_later(link, link.wire.refuse(refusal, re))
             case Tell(letter):
                 self._write_later(link, link.wire.tell(letter))
@@ -582,11 +607,14 @@ class Hub:
                 engine.claim(effect, done)
             case Release(session):
                 engine.release(session, link.id)
-            case Enter():
-                engine.enter(effect, done)
+            case Enter(since=since):
+                engine.enter(effect, done if since is None else partial(self._note_resume, done))
             case Find():
+                if link.wire.has_sessions and link.seeking_since is None:
+                    link.seeking_since = self.scheduler.time()
                 engine.find(effect, done)
             case Cancel():
+                link.seeking_since = None
                 engine.cancel(effect, done)
             case Amend():
                 engine.amend(effect, done)
@@ -620,7 +648,7 @@ class Hub:
         audiences = self._rooms.get(event.room)
         if audiences is None or (self.draining and isinstance(event, MemberLeft)):  # nobody leaves: the server does
             return
-        self.messages += type(event) is Message
+        self.tally.messages += type(event) is Message
         for audience in audiences.values():
             text = audience.encode(event)
             if text is None:
@@ -634,6 +662,7 @@ class Hub:
         """See `Handler.told`."""
         link = self._links.get(connection)
         if link is not None and not link.connection.ended:
+            self._note_pairing(link, letter)
             self.carry_out(link, link.connection.told(letter, seat))
         elif seat is not None:
             self.engine.leave(seat.room, connection, lost=True)
@@ -643,6 +672,16 @@ class Hub:
         link = self._links.get(member.connection)
         if link is not None:
             self.carry_out(link, link.connection.end(REPLACED))
+
+    def _note_resume(self, done: Answered, answer: Answer | Refusal, re: int | None) -> None:
+        self.tally.resumes[isinstance(answer, Seat) and answer.recovered] += 1
+        done(answer, re)
+
+    def _note_pairing(self, link: Link, letter: Letter) -> None:
+        if isinstance(letter, MatchFound) and link.seeking_since is not None:
+            self.tally.pairing.observe(self.scheduler.time() - link.seeking_since)
+        if isinstance(letter, MatchFound | MatchEnded):
+            link.seeking_since = None
 
     # Membership
 
@@ -695,16 +734,12 @@ class Hub:
         """The connection is over. To forget twice is to forget once."""
         if self._links.pop(link.id, None) is None:
             return
+        self.tally.ended[link.wire.name] += 1
         link.queue = link.tail = None
         self._void_entry(link)
         logger.debug("connection %s ended; %s live", link.id, len(self._links))
         if link.gone is not None:
             link.gone()
-
-    def log_failure(self, what: str, connection: str, error: Exception) -> None:
-        """Log where it happened, but none of the values: they could hold what people said."""
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("%s failed; connection %s; %s\n%s", what, connection, type(error).__name__, trace)
 
     def _write_later(self, link: Link, text: str | None) -> None:
         """Write the text to this client alone, after what its rooms get in this turn."""
@@ -741,13 +776,19 @@ class Hub:
 
     def _flush_all(self, audiences: Iterable[_Audience]) -> None:
         cut: list[tuple[Link, Close]] = []
+        deliveries = 0
         self._flushing = True
+        began = perf_counter()  # the loop's own clock stands still for a turn
         try:
             for audience in audiences:
                 if audience.pending:
+                    deliveries += len(audience) * len(audience.pending)
                     cut += audience.flush()
         finally:
             self._flushing = False
+        if deliveries:
+            self.tally.deliveries += deliveries
+            self.tally.fan_out.observe(perf_counter() - began)
         self._settle()
         for link, close in cut:
             try:
@@ -773,6 +814,7 @@ class Hub:
             self.watch(link)
 
     def _end(self, link: Link, close: Close, abort: bool) -> None:
+        self.tally.closes[close.code] += 1
         if abort:
             link.socket.abort()
         else:

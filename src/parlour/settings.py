@@ -209,6 +209,7 @@ _PublicUrl = Annotated[
     str, AfterValidator(_public_url), _takes("an http(s) address, such as https://chat.example.com or with /path")
 ]
 _Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(_expanded), _takes("the path of a folder")]
+_File = Annotated[Path, BeforeValidator(_folder), AfterValidator(_expanded), _takes("the path of a file")]
 _Title = Annotated[
     str, Field(min_length=1, max_length=80), AfterValidator(_one_line), _takes("one line of 1 to 80 characters")
 ]
@@ -337,6 +338,14 @@ class Settings(BaseModel):
     log_format: Annotated[Literal["auto", "text", "json"], _takes("auto, text or json")] = Field(
         default="auto",
         description="How log lines look: auto is text on a terminal and json elsewhere.",
+    )
+    metrics: _Switch = Field(
+        default=False,
+        description="Whether /metrics tells how the server does: to programs on this machine, or who has the token.",
+    )
+    metrics_token_file: _File | None = Field(
+        default=None,
+        description="File with the token for /metrics: who brings it is told, wherever they are, and nobody else.",
     )
     notices: _Switch = Field(
         default=False,

@@ -132,7 +132,10 @@ def test_healthy_and_ready() -> None:
         for _ in range(2):
             assert client.get("/healthz").text == "ok\n"
             answer = client.get("/readyz")
-            assert (answer.status_code, answer.json()) == (200, {"ready": True, "hub": "ok"})
+            assert (answer.status_code, answer.json()) == (
+                200,
+                {"ready": True, "parts": {"hub": {"ok": True, "words": "ready"}}},
+            )
             with client.websocket_connect(PUBLIC):
                 pass
 
@@ -147,8 +150,37 @@ def test_while_it_drains_it_is_healthy_but_not_ready() -> None:
             ada.receive_text()
         assert closed.value.code == 4000
         answer = client.get("/readyz")
-        assert (answer.status_code, answer.json()) == (503, {"ready": False, "hub": "draining"})
+        assert answer.status_code == 503
+        assert answer.json() == {"ready": False, "parts": {"hub": {"ok": False, "words": "the server stops"}}}
         assert client.get("/healthz").status_code == 200
+
+
+def test_each_part_tells_what_it_waits_for() -> None:
+    """One that is not ready is enough; it is asked anew each time."""
+    app = create_app(Settings())
+    client = TestClient(app)
+    problems = ["the disk is full", None]
+    app.state.parlour._parts["store"] = lambda: problems[0]
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False)
+    assert answer.json()["parts"]["store"] == {"ok": False, "words": "the disk is full"}
+    assert answer.json()["parts"]["hub"]["ok"]
+    problems.pop(0)
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_request_that_fails_is_told_the_id_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(Settings())
+
+    def breaks() -> str | None:
+        raise ValueError("canary" + "-7b1f")
+
+    app.state.parlour._parts["store"] = breaks
+    answer = TestClient(app, raise_server_exceptions=False).get("/readyz")
+    assert answer.status_code == 500
+    (record,) = [record for record in caplog.records if record.name == "parlour"]
+    assert answer.text == f"the server failed here (id {record.__dict__['incident']})\n"
+    assert "canary-7b1f" not in record.getMessage() + answer.text
 
 
 # Sockets

@@ -3,12 +3,12 @@
 import asyncio
 import inspect
 import logging
+import secrets
 import time
-import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeGuard, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,7 +22,9 @@ from parlour.core.events import Guest, Person, Place
 from parlour.core.names import mended_name
 from parlour.errors import VERSION
 from parlour.hub import Hub, Link
+from parlour.logs import log_failure
 from parlour.settings import Settings
+from parlour.tally import Tally
 from parlour.transport.asgi import AsgiConnection, Below
 from parlour.web.door import Denial, Door, Visit, offered_subprotocols
 from parlour.wire import SUBPROTOCOL, V1, Plain, Wire, chosen
@@ -56,6 +58,10 @@ _TEXT_HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "n
 Identity = Person | Guest | None
 Authenticate = Callable[[HTTPConnection], Identity | Awaitable[Identity]]
 """The host app's word on who opens a connection: a `Person`, a `Guest`, or None for one who may not come in."""
+
+
+Check: TypeAlias = Callable[[], str | None]
+"""Whether a part of the server is ready: None, or what keeps it from that. It must not wait."""
 
 
 class Upgrade(Below, Protocol):
@@ -111,6 +117,7 @@ class Endpoints:
     def __init__(
         self,
         settings: Settings,
+        tally: Tally,
         *,
         home: Home,
         found: Callable[[WebSocket], Upgrade | None],
@@ -118,13 +125,14 @@ class Endpoints:
         authenticate: Authenticate | None,
     ) -> None:
         """`found` finds the server behind a request, where its connections can be taken over; `takeover` allows it."""
+        self._tally = tally
         self._home = home
         self._found = found
         self._takeover = takeover
         self._authenticate = authenticate
         self._has_booths = settings.booths
         self._hops = settings.trusted_hops
-        self._door = Door(settings, has_login=authenticate is not None)
+        self.door = Door(settings, has_login=authenticate is not None)
         self._plain: Wire = Plain(notices=settings.notices)
         self._v1: Wire = V1()
         self._hinted: dict[str, float] = {}  # when the operator was last told, by hint
@@ -138,7 +146,7 @@ class Endpoints:
         if self._has_booths:
             await self._open(websocket, BOOTH)
         else:
-            await _deny(websocket, self._upgrade_of(websocket), Denial(404, "there are no booths here"))
+            await self._deny(websocket, self._upgrade_of(websocket), Denial(404, "there are no booths here"))
 
     async def chat(self, websocket: WebSocket) -> None:
         """No room yet: the client names those that it wants."""
@@ -146,7 +154,7 @@ class Endpoints:
             await self._open(websocket, NOWHERE)
         else:
             words = f"offer the subprotocol {SUBPROTOCOL} here; lines of text are for /chat/public and /chat/private"
-            await _deny(websocket, self._upgrade_of(websocket), Denial(400, words))
+            await self._deny(websocket, self._upgrade_of(websocket), Denial(400, words))
 
     async def _open(self, websocket: WebSocket, place: Place) -> None:
         upgrade = self._upgrade_of(websocket)
@@ -154,7 +162,7 @@ class Endpoints:
         visit = self._let_in(websocket, upgrade, server, place)
         if isinstance(visit, Denial):
             self._hint(visit.hint)
-            await _deny(websocket, upgrade, visit)
+            await self._deny(websocket, upgrade, visit)
             return
         if upgrade is not None and self._authenticate is not None:
             upgrade.hold()
@@ -162,17 +170,18 @@ class Endpoints:
             identity = await self._identify(websocket)
             if isinstance(identity, Denial):
                 visit.end()
-                await _deny(websocket, upgrade, identity)
+                await self._deny(websocket, upgrade, identity)
                 return
             wire, subprotocol = chosen(_offered(websocket), self._plain, self._v1)
             if wire is None:
                 visit.end()
+                self._tally.closes[VERSION.code] += 1
                 await websocket.accept(subprotocol)
                 await websocket.close(VERSION.code, VERSION.reason)
                 return
             hub, hub_loop = self._home.hub_for(server)
             person, name = (identity.id, mended_name(identity.name)) if isinstance(identity, Person) else (None, None)
-            pace = self._door.pace(visit.peer)
+            pace = self.door.pace(visit.peer)
             connect = partial(
                 hub.connect,
                 wire=wire,
@@ -206,7 +215,7 @@ class Endpoints:
     ) -> Visit | Denial:
         if self._home.is_stopping(server):
             return Denial(503, "the server restarts; try again in a few seconds")
-        denial = self._door.check_origin(websocket.scope["scheme"], websocket.headers)
+        denial = self.door.check_origin(websocket.scope["scheme"], websocket.headers)
         if denial is not None:
             return denial
         if not self._hops and "x-forwarded-for" in websocket.headers:
@@ -215,8 +224,8 @@ class Endpoints:
                 "tell how many proxies to trust with --trusted-hops 1"
             )
         host = websocket.client.host if websocket.client is not None else None
-        peer = self._door.peer(host if upgrade is None else upgrade.host, websocket.headers)
-        return self._door.enter(peer, time.monotonic(), to_booth=place.booth)
+        peer = self.door.peer(host if upgrade is None else upgrade.host, websocket.headers)
+        return self.door.enter(peer, time.monotonic(), to_booth=place.booth)
 
     async def _identify(self, websocket: WebSocket) -> Person | Guest | Denial:
         """What the host app's hook says. Whatever is not a proper identity is refused: a hook with a mistake in it must
@@ -232,9 +241,9 @@ class Endpoints:
             logger.error("authenticate took longer than %s seconds", _AUTHENTICATE_SECONDS)
             return Denial(503, "who you are could not be checked in time; try again later")
         except Exception as error:  # the host app's own; its values may be secrets
-            where = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("authenticate failed: %s\n%s", type(error).__name__, where)
-            return Denial(500, "who you are could not be checked; try again later")
+            incident = secrets.token_hex(8)
+            log_failure("authenticate", incident, error)
+            return Denial(500, f"who you are could not be checked; try again later (id {incident})")
         if identity is None:
             return Denial(403, "sign in first")
         if isinstance(identity, Guest) or _is_proper(identity):
@@ -244,6 +253,18 @@ class Endpoints:
             type(identity).__name__,
         )
         return Denial(500, "who you are could not be checked; try again later")
+
+    async def _deny(self, websocket: WebSocket, upgrade: Upgrade | None, denial: Denial) -> None:
+        """Answer before the upgrade (RFC 6455 4.2.2, 5). A server without that extension of ASGI says 403 in any
+        case."""
+        self._tally.denials[denial.status] += 1
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            headers = {"Retry-After": "5"} if denial.status in (429, 503) else {}
+            await websocket.send_denial_response(PlainTextResponse(denial.words + "\n", denial.status, headers))
+            if upgrade is not None:
+                upgrade.denied()
+        else:
+            await websocket.close()
 
     def _hint(self, words: str | None) -> None:
         """Tell the operator what to do, once a minute at most: it is others who cause it."""
@@ -277,20 +298,11 @@ def _is_proper(identity: object) -> TypeGuard[Person]:
     return all(isinstance(text, str) for text in texts) and bool(identity.id)
 
 
-async def _deny(websocket: WebSocket, upgrade: Upgrade | None, denial: Denial) -> None:
-    """Answer before the upgrade (RFC 6455 4.2.2, 5). A server without that extension of ASGI says 403 in any case."""
-    if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        headers = {"Retry-After": "5"} if denial.status in (429, 503) else {}
-        await websocket.send_denial_response(PlainTextResponse(denial.words + "\n", denial.status, headers))
-        if upgrade is not None:
-            upgrade.denied()
-    else:
-        await websocket.close()
-
-
-def page_routes(settings: Settings, hub: Callable[[], Hub | None], *, has_login: bool) -> list[BaseRoute]:
+def page_routes(
+    settings: Settings, hub: Callable[[], Hub | None], *, has_login: bool, parts: Mapping[str, Check]
+) -> list[BaseRoute]:
     """The page, what it needs, and health. `hub` gives the hub once there is one; `has_login` says that the host app
-    gives people their names."""
+    gives people their names; `parts` are what must be ready, by name, and may grow."""
 
     async def page(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
@@ -307,9 +319,11 @@ def page_routes(settings: Settings, hub: Callable[[], Hub | None], *, has_login:
         return PlainTextResponse("ok\n")
 
     async def ready(request: Request) -> Response:
-        live = hub()
-        is_ready = live is None or not live.draining
-        return JSONResponse({"ready": is_ready, "hub": "ok" if is_ready else "draining"}, 200 if is_ready else 503)
+        problems = {name: check() for name, check in parts.items()}
+        told = {name: {"ok": words is None, "words": words or "ready"} for name, words in problems.items()}
+        is_ready = all(words is None for words in problems.values())
+        answer = {"ready": is_ready, "parts": told}
+        return JSONResponse(answer, 200 if is_ready else 503, headers={"Cache-Control": "no-store"})
 
     return [
         Route("/", page),

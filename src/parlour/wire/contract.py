@@ -14,6 +14,11 @@ class Wire(Protocol):
     """One way of writing commands and events. A wire keeps no state and does no I/O: equal input gives equal output."""
 
     @property
+    def name(self) -> str:
+        """What it is called where connections are counted."""
+        ...
+
+    @property
     def has_sessions(self) -> bool:
         """Whether its clients say hello, name their rooms and resume them; else they say lines in the one room that
         their address leads to."""

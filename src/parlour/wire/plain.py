@@ -33,6 +33,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 class Plain:
     """The wire of the first clients. `notices` tells members of small rooms who came and left."""
 
+    name: Final = "plain"
     has_sessions: Final = False
 
     def __init__(self, *, notices: bool = False) -> None:

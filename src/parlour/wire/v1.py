@@ -42,6 +42,7 @@ _encode = msgspec.json.Encoder().encode
 class V1:
     """The wire of clients that have sessions."""
 
+    name: Final = "v1"
     has_sessions: Final = True
 
     def decode(self, text: str) -> tuple[Command | Refusal, int | None]:
