@@ -116,7 +116,7 @@ class Parlour:
             self._served_on = None
 
     def _install(self, app: FastAPI) -> None:
-        """Make `app` this chat's own: both endpoints, the page, health and metrics at its root."""
+        """Make `app` this chat's own: the endpoints, the page, health and metrics at its root."""
         self._add_chat_to(app.router)
         app.router.routes.extend(self._page_routes())
 

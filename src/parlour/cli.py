@@ -122,7 +122,7 @@ def serve(
     ] = None,
     welcome: Annotated[
         str | None,
-        _setting("--welcome", takes="TEXT", words="A line that people see when they come in.", default="none"),
+        _setting("--welcome", takes="TEXT", words="A line that v1 clients show when people come in.", default="none"),
     ] = None,
     reserved_names: Annotated[
         list[str] | None,

@@ -563,18 +563,16 @@ class Hub:
 
     def carry_out(self, link: Link, effects: Sequence[Effect]) -> None:
         """Do what a connection's rules ask for, in order."""
-        deadline_stays = False
+        deadline_stays = len(effects) == 1 and type(effects[0]) is Publish
         # One of several may end the connection, by writing to it; the effects of an end come when it is over already.
         may_end = len(effects) > 1 and not link.connection.ended
         for effect in effects:
             if type(effect) is Publish:  # first, for it is what nearly all of them are
                 self.engine.publish(effect, link.answered)
-                deadline_stays = True
             elif may_end and link.connection.ended:
                 self._give_up(link, effect)
             else:
                 self._carry_out(link, effect)
-                deadline_stays = False
         if not deadline_stays:
             self.watch(link)
 

@@ -280,7 +280,7 @@ class Settings(BaseModel):
     )
     welcome: _Line | None = Field(
         default=None,
-        description="A line that people see when they come in.",
+        description="A line that v1 clients show when people come in.",
     )
     reserved_names: _Names = Field(
         default=(),

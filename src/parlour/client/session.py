@@ -318,7 +318,8 @@ class Session:
         return number
 
     def tell(self, op: str, fields: Mapping[str, Any]) -> None:
-        """A command without an answer, which has a meaning now or never (`typing`, `read`)."""
+        """A command without an answer, which has a meaning now or never (`typing`, `read`). Raises `ValueError` for
+        what is no Unicode (a lone surrogate)."""
         if self.welcomed:
             self._urgent.append(_frame({"op": op, **fields}))
 
@@ -500,7 +501,7 @@ class Session:
 
     def _unwelcome(self, refusal: Refusal) -> list[Outcome]:
         """Hello was refused. Without what was wrong it may be said again."""
-        if refusal.code == "expired" and self.token is not None:
+        if refusal.code in ("expired", "unauthorized") and self.token is not None:
             self.token = None
         elif refusal.code == "bad_name" and self.name is not None and not self._insist:
             self.name = None
@@ -614,7 +615,10 @@ def _local(kind: str, **fields: Any) -> Event:
 
 
 def _frame(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    """Raises `ValueError` for what is no Unicode (a lone surrogate)."""
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    text.encode()
+    return text
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

@@ -60,7 +60,7 @@ class Wish:
 
 @value
 class Program:
-    """Which program speaks: for the operator's statistics, never shown to others."""
+    """Which program speaks. Kept for later: it is not looked at yet."""
 
     name: Tag = ""
     version: Tag = ""
