@@ -361,3 +361,11 @@ def test_no_two_given_names_look_alike() -> None:
     names = {given_name(str(seed)) for seed in range(100_000)}
     assert len(names) == 64 * 64
     assert len(set(map(skeleton, names))) == len(names)
+
+
+def test_a_name_is_not_a_crowd_of_sentences() -> None:
+    """Signs that stand for whole sentences (U+FDFA is 18 characters) make a name slow to compare; one is fine, and so
+    are 64 syllables of Korean, which are taken apart as well."""
+    assert checked_name("\ufdfa") == "\ufdfa"
+    assert checked_name("\ud55c" * 64) == "\ud55c" * 64
+    assert isinstance(checked_name("\ufdfa" * 64), Refusal)

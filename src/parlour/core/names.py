@@ -17,6 +17,10 @@ from parlour.errors import Refusal
 NAME_LIMIT: Final = 64
 """Characters in a name."""
 
+DECOMPOSED_LIMIT: Final = 4 * NAME_LIMIT
+"""Characters of a name that is taken apart (NFKD): a few signs stand for whole sentences, are as wide to draw, and take
+a hundred times as long to compare."""
+
 MARKS_LIMIT: Final = 2
 """Combining marks in a row: enough for Vietnamese or Hebrew, too few to draw over the neighbouring lines."""
 
@@ -118,6 +122,8 @@ def _name_problem(name: str) -> str | None:
         return 'the name must not contain "> "; leave that out'
     if _NOTICE.match(name):
         return 'the name must not begin with "! "; leave that out'
+    if len(unicodedata.normalize("NFKD", name)) > DECOMPOSED_LIMIT:
+        return "the name has characters that stand for whole words; leave them out"
     marks = 0
     visible = False
     for at, character in enumerate(name):

@@ -27,6 +27,9 @@ SEATS: Final = 2
 GRACE: Final = 60.0
 """Seconds for which the seat of a lost v1 connection is kept: phones drop sockets when the screen locks."""
 
+BLOCKERS_LIMIT: Final = 10_000
+"""People whose blocks are kept; those who blocked first are forgotten first. A person costs nothing, memory does."""
+
 AVOID: Final = 30.0
 """Seconds for which two do not meet again."""
 
@@ -295,6 +298,8 @@ class Pairing:
                 self._blocks.pop(person, None)
             return self._introduce(person, other)
         self._blocks.setdefault(person, set()).add(other)
+        if len(self._blocks) > BLOCKERS_LIMIT:
+            del self._blocks[next(iter(self._blocks))]
         seat = self._seats.get(person)
         partner = None if seat is None else self._partner(seat)
         if seat is None or partner is None or partner.member.person != other:

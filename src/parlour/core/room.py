@@ -47,6 +47,10 @@ RECENT_IN_BOOTH: Final = 50
 RECENT_CHARACTERS: Final = 4_000_000
 """Characters of text that a room remembers, so that long messages can't fill the memory."""
 
+MISSED_CHARACTERS: Final = 1_000_000
+"""Characters of text that a resume brings at most; who missed more pages back. It waits in memory for whoever reads
+slowly."""
+
 PAGE_CHARACTERS: Final = 50_000
 """Characters of text in one page: what a client asks for must not make it a slow reader."""
 
@@ -317,7 +321,9 @@ class Room:
         behind = self.off - since.off
         if since.epoch != self.epoch or not 0 <= behind <= len(self._recent):
             return None
-        return list(islice(self._recent, len(self._recent) - behind, None))
+        missed = list(islice(self._recent, len(self._recent) - behind, None))
+        characters = sum(len(event.text) for event in missed if isinstance(event, Message | Edited))
+        return missed if characters <= MISSED_CHARACTERS else None
 
     def _messages(self, *, newest_first: bool = False) -> Iterator[Message]:
         events = reversed(self._recent) if newest_first else iter(self._recent)

@@ -320,7 +320,7 @@ class SessionConnection(Connection):
         if isinstance(answer, Claimed):
             resumed = {position.room: position for position in arrival.hello.resume}
             rooms = dict.fromkeys((*resumed, *filter(None, (self._place.room,))))
-            if answer.booth is not None:
+            if answer.booth is not None and self._may_meet():
                 rooms.pop(answer.booth, None)
                 rooms[answer.booth] = None
                 self._booth = answer.booth

@@ -62,6 +62,9 @@ PARTED_SECONDS: Final = 600.0
 BLOCKS_LIMIT: Final = 1000
 """People whom one person can block."""
 
+_PERSON_ID_LIMIT: Final = 32
+"""Characters that an id of a person has at most: what is longer is nobody, and must not be kept."""
+
 _COUNT_SECONDS: Final = 1.0
 
 _NOT_MEMBER: Final = Refusal("not_member", "you have no seat in this room; join it", field="room")
@@ -217,6 +220,9 @@ class MemoryEngine:
 
     def _enter_booth(self, booth: Booth, enter: Enter, done: Answered) -> None:
         member = enter.member
+        if member.connection in booth.members:
+            self._answer_seat(booth.name, enter, done)
+            return
         session = self._lost.get((booth.name, member.person))
         is_kept = session is not None and session == self._session_of.get(member.connection)
         before = next((one for one in self._pairing.members(booth.name) if one.person == member.person), member)
@@ -283,7 +289,7 @@ class MemoryEngine:
 
     def avoid(self, avoid: Avoid, done: Answered) -> None:
         person = avoid.member.person
-        other = avoid.other if avoid.room is None else self._resolve(avoid.room, person, avoid.other)
+        other = self._resolve(avoid.room, person, avoid.other) if avoid.room is not None else _person_id(avoid.other)
         if other is None:
             done(_NO_PERSON, avoid.re)
             return
@@ -400,3 +406,7 @@ class MemoryEngine:
     def _tick(self) -> None:
         self._timer, self._timer_at = None, inf
         self._carry_out(self._pairing.tick(self._scheduler.time()))
+
+
+def _person_id(text: str) -> str | None:
+    return text if len(text) <= _PERSON_ID_LIMIT else None
