@@ -71,8 +71,12 @@ def _complete(made: dict[str, dict[str, Any]], op: str, form: Form) -> None:
 
 
 def _tidy(part: dict[str, Any]) -> None:
-    """Leave out titles, which repeat the names, and the line breaks of docstrings."""
+    """Leave out titles, which repeat the names, and the line breaks of docstrings; null comes last, whichever order
+    this version of msgspec has."""
     del part["title"]
+    for field in part["properties"].values():
+        if "anyOf" in field:
+            field["anyOf"].sort(key=lambda one: one == {"type": "null"})
     part["description"] = cleandoc(part["description"]).replace("\n", " ")
 
 
