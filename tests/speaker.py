@@ -10,9 +10,12 @@ from math import inf
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tests.raw import TEXT, Client, ClosedError, connect, frame
+from tests.raw import DEADLINE, TEXT, Client, ClosedError, connect, frame
 
 PROTOCOL: Final = (("Sec-WebSocket-Protocol", "parlour.v1.json"),)
+
+PATIENCE: Final = 2 * DEADLINE
+"""Seconds within which whatever is waited for must come: thousands of clients may wait for theirs at once."""
 
 
 class Speaker:
@@ -39,10 +42,11 @@ class Speaker:
 
     async def reply(self, number: int | None) -> dict[str, Any]:
         """The reply that bears this number; events before it are kept."""
-        while True:
-            came = await self.next()
-            if "re" in came and came["re"] == number:
-                return came
+        async with asyncio.timeout(PATIENCE):  # pings go on coming
+            while True:
+                came = await self.next()
+                if "re" in came and came["re"] == number:
+                    return came
 
     async def hello(self, **fields: Any) -> dict[str, Any]:
         """Say hello, and remember what a client remembers."""
@@ -56,12 +60,13 @@ class Speaker:
 
     async def event(self, kind: str) -> dict[str, Any]:
         """The next event of this kind; others before it are dropped."""
-        while True:
-            while self.events:
-                came = self.events.pop(0)
-                if came["ev"] == kind:
-                    return came
-            await self.next()
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                while self.events:
+                    came = self.events.pop(0)
+                    if came["ev"] == kind:
+                        return came
+                await self.next()
 
     async def next(self) -> dict[str, Any]:
         """The next thing that comes, a ping apart."""
@@ -78,11 +83,12 @@ class Speaker:
 
     async def closed(self) -> int | None:
         """The code with which the server ends the connection; None if the line is cut. What comes before is kept."""
-        try:
-            while True:
-                await self.next()
-        except ClosedError as end:
-            return end.code
+        async with asyncio.timeout(PATIENCE):
+            try:
+                while True:
+                    await self.next()
+            except ClosedError as end:
+                return end.code
 
     @property
     def resume(self) -> dict[str, Any]:
