@@ -82,7 +82,6 @@ EVENT_OVERHEAD: Final = 500
 
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _WHOLE_PATH: Final = re.compile(r"(?P<prefix>.*)/chat(?:/(?P<room>public|private|rooms/[^/]+))?/?")
-_NOT_UNDERSTOOD: Final = frozenset({1002, 1003, 1007, 1009})
 _TOO_OLD: Final = "this server speaks no v1; it is older than this client"
 _CHANCE: Final = secrets.SystemRandom()
 _LEFT: Final = Close(1000, "this client has left")
@@ -625,7 +624,7 @@ def _split(url: str) -> SplitResult:
 def _close_of(error: ConnectionClosed) -> Close:
     if error.rcvd is not None:
         return Close(error.rcvd.code, error.rcvd.reason)
-    if error.sent is not None and error.sent.code in _NOT_UNDERSTOOD:
+    if error.sent is not None and not Close(error.sent.code).reconnect:
         return Close(error.sent.code, NOT_UNDERSTOOD.reason)
     return Close(1006, "the connection was lost")
 
