@@ -30,7 +30,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str], flag: str) 
     code, out, err = run(capsys, flag)
     assert (code, err) == (0, "")
     commands = out.partition("Commands:\n")[2].split("\n")
-    assert [line.split()[0] for line in commands if line.strip()] == ["serve", "chat"]
+    assert [line.split()[0] for line in commands if line.strip()] == ["serve", "chat", "admin"]
 
 
 def test_no_command_shows_the_help_as_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,10 +80,10 @@ def test_each_wrong_setting_has_its_line(capsys: pytest.CaptureFixture[str]) -> 
 
 
 class FakeApp(ModuleType):
-    """Stands in for `parlour.app`: keeps the settings it should serve, and ends as told."""
+    """Stands in for `parlour.serve`: keeps the settings it should serve, and ends as told."""
 
     def __init__(self, outcome: int | BaseException = 0) -> None:
-        super().__init__("parlour.app")
+        super().__init__("parlour.serve")
         self.served: list[Settings] = []
         self._outcome = outcome
 
@@ -96,7 +96,7 @@ class FakeApp(ModuleType):
 
 def fake_app(monkeypatch: pytest.MonkeyPatch, outcome: int | BaseException = 0) -> FakeApp:
     app = FakeApp(outcome)
-    monkeypatch.setitem(sys.modules, "parlour.app", app)
+    monkeypatch.setitem(sys.modules, "parlour.serve", app)
     return app
 
 
@@ -122,7 +122,27 @@ FLAGS = {
     "metrics": ("on", True),
     "metrics_token_file": ("/token", Path("/token")),
     "notices": ("on", True),
+    "database": ("postgresql://ann@db/chat", "postgresql://ann@db/chat"),
+    "keep_messages_days": ("off", float("inf")),
+    "keep_reports_days": ("10", 10),
+    "keep_addresses_days": ("1", 1),
+    "terms": ("2026-11", "2026-11"),
+    "terms_url": ("https://a.example/terms", "https://a.example/terms"),
+    "age_bands": ("16-17:16,adult:18", {"16-17": 16, "adult": 18}),
+    "notify": ("https://a.example/hook", "https://a.example/hook"),
+    "jwt_secret_file": ("/secret", Path("/secret")),
+    "jwt_key_file": ("/key.pem", Path("/key.pem")),
+    "jwt_jwks": ("https://a.example/keys", "https://a.example/keys"),
+    "jwt_algorithms": ("ES256,EdDSA", ("ES256", "EdDSA")),
+    "jwt_issuer": ("https://a.example", "https://a.example"),
+    "jwt_audience": ("chat", "chat"),
 }
+
+WITH = {
+    **dict.fromkeys(("terms_url", "age_bands"), ("--terms", "1")),
+    **dict.fromkeys(("jwt_algorithms", "jwt_issuer", "jwt_audience"), ("--jwt-key-file", "/key.pem")),
+}
+"""Flags without which another one makes no sense."""
 
 
 def test_every_setting_has_its_flag_and_no_other() -> None:
@@ -137,7 +157,8 @@ def test_a_flag_reaches_its_setting(
     monkeypatch.chdir(tmp_path)
     app = fake_app(monkeypatch)
     value, expected = FLAGS[setting]
-    assert run(capsys, "serve", flag_name(setting), *([] if value is None else [value])) == (0, "", "")
+    given = [flag_name(setting), *([] if value is None else [value]), *WITH.get(setting, ())]
+    assert run(capsys, "serve", *given) == (0, "", "")
     (settings,) = app.served
     assert getattr(settings, setting) == expected
 

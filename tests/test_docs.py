@@ -16,9 +16,11 @@ from parlour import cli
 from parlour.errors import CLOSE_CODES, ERROR_CODES
 from parlour.settings import Settings, flag_name, variable_name
 from tests.support import require
+from tests.walks import walked
 
 ROOT = Path(__file__).parent.parent
 SELF_HOST = ROOT / "docs" / "self-host.md"
+MODERATE = ROOT / "docs" / "moderate.md"
 PROTOCOL = ROOT / "docs" / "protocol.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DECISIONS = ROOT / "docs" / "decisions"
@@ -39,9 +41,18 @@ MARKDOWN = [path for path in project_files() if path.suffix == ".md"]
 
 
 def commands() -> dict[str, TyperCommand]:
+    """Every command by its words: `serve`, `admin ban`, `admin reports verify`. What shows a list is named after it."""
     group = typer.main.get_command(cli.app)
     assert isinstance(group, TyperGroup)
-    return {name: command for name, command in group.commands.items() if isinstance(command, TyperCommand)}
+    return dict(commands_of(group, ""))
+
+
+def commands_of(group: TyperGroup, before: str) -> Iterator[tuple[str, TyperCommand]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands_of(command, f"{before}{name} ")
+        elif isinstance(command, TyperCommand):
+            yield before.rstrip() if name == "show" else before + name, command
 
 
 def setting_row(name: str) -> str:
@@ -103,12 +114,26 @@ def test_the_example_file_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("document", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_flags_in_examples_are_there(document: Path) -> None:
-    """A flag after `parlour serve` or `parlour chat` is one that the command takes."""
+    """A flag after `parlour serve`, `parlour admin ban` ... is one that the command takes."""
     text = re.sub(r"\\\n\s*", "", document.read_text())
-    for command, arguments in re.findall(r"parlour (serve|chat)\b([^\n`]*)", text):
-        known = {flag for parameter in commands()[command].params for flag in parameter.opts} | {"--help", "-h"}
+    known = commands()
+    words = "|".join(sorted(known, key=len, reverse=True))
+    for command, arguments in re.findall(rf"parlour ({words})\b([^\n`]*)", text):
+        flags = {flag for parameter in known[command].params for flag in (*parameter.opts, *parameter.secondary_opts)}
         for flag in re.findall(r"(?<=\s)--?[a-z][a-z-]*", arguments):
-            assert flag in known, f"{document.relative_to(ROOT)}: parlour {command} has no {flag}"
+            assert flag in flags | {"--help", "-h"}, f"{document.relative_to(ROOT)}: parlour {command} has no {flag}"
+
+
+def test_every_command_of_operators_is_told_of() -> None:
+    told = MODERATE.read_text() + SELF_HOST.read_text()
+    missing = [name for name in commands() if name.startswith("admin ") and f"parlour {name}" not in told]
+    assert not missing, f"docs/moderate.md or docs/self-host.md should say what these are for: {missing}"
+
+
+@pytest.mark.parametrize("document", [MODERATE, SELF_HOST], ids=lambda path: path.name)
+def test_the_walk_goes_as_written(document: Path, tmp_path: Path) -> None:
+    """What operators are told to type does what they are told, on a server of their own."""
+    walked(document, tmp_path)
 
 
 def test_every_make_target_is_in_contributing() -> None:

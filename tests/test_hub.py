@@ -21,10 +21,10 @@ import pytest
 from parlour import Person, Settings
 from parlour.core.connection import Connection, Pace
 from parlour.core.events import Amend, Effect, Event, Fetch, Here, Letter, Look, Page, Place, Publish, Seat
+from parlour.core.house import House
 from parlour.core.keys import Keyring
 from parlour.core.names import NameRules
 from parlour.core.plain import PlainConnection
-from parlour.core.session import House
 from parlour.engine import Answered, Engine, Scheduler
 from parlour.engine.memory import MemoryEngine
 from parlour.errors import Close

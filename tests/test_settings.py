@@ -117,10 +117,42 @@ def test_another_process_can_be_given_the_same(monkeypatch: pytest.MonkeyPatch) 
         rate="off",
         per_address=7,
         ping=0.25,
+        terms="1",
+        age_bands="16-17:16,adult:18",
+        keep_messages_days="off",
+        jwt_jwks="keys.json",
+        jwt_algorithms="RS256,EdDSA",
+        database="postgresql://ann:secret@db/chat",
     )
     for name in Settings.model_fields:
         monkeypatch.setenv(variable_name(name), chosen.spelled(name))
     assert Settings.load() == chosen
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"jwt_secret_file": "a", "jwt_jwks": "b"}, "jwt_jwks: keys come from one place"),
+        ({"jwt_issuer": "a"}, "jwt_issuer: there is no key"),
+        ({"age_bands": "adult:18"}, "age_bands: needs terms"),
+        ({"terms_url": "https://a.example"}, "terms_url: needs terms"),
+        ({"jwt_secret_file": "a", "jwt_algorithms": "RS256"}, "jwt_algorithms: HS256 goes with"),
+        ({"jwt_jwks": "a", "jwt_algorithms": "HS256"}, "jwt_algorithms: HS256 goes with"),
+        ({"terms": "1", "age_bands": "a:18,b:18"}, "two bands begin at the same age"),
+        ({"jwt_jwks": "a", "jwt_algorithms": "none"}, "give some of HS256"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(given: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        Settings.model_validate(given)
+
+
+@pytest.mark.parametrize("wrong", ["mysql://ann:hunter2@db/chat", "redis://:hunter2@db"])
+def test_a_wrong_database_is_not_shown(wrong: str) -> None:
+    """There may be a password in it."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.model_validate({"database": wrong})
+    assert "hunter2" not in str(refused.value)
 
 
 # What is said about a wrong one

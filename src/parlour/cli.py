@@ -1,7 +1,7 @@
-"""The command line: `parlour serve` and `parlour chat`.
+"""The command line: `parlour serve`, `parlour chat` and `parlour admin`.
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 cannot connect, 130 interrupted. Data goes to stdout, logs and words to stderr.
-What a command needs is imported when it runs, so that `parlour --help` is there at once.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 cannot connect, 4 not allowed, 130 interrupted. Data goes to stdout,
+logs and words to stderr. What a command needs is imported when it runs, so that `parlour --help` is there at once.
 """
 
 import logging
@@ -14,12 +14,14 @@ import typer
 from typer.main import get_command
 from typer.models import OptionInfo
 
+from parlour import admin
 from parlour.errors import ConnectError, ParlourError, SettingsError
 
 OK: Final = 0
 FAILURE: Final = 1
 USAGE: Final = 2
 CANNOT_CONNECT: Final = 3
+NOT_ALLOWED: Final = 4
 INTERRUPTED: Final = 130
 
 app = typer.Typer(
@@ -41,6 +43,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return _failed(str(error), USAGE)
     except ConnectError as error:
         return _failed(str(error), CANNOT_CONNECT)
+    except admin.NotAllowed as error:
+        return _failed(str(error), NOT_ALLOWED)
     except ParlourError as error:
         return _failed(str(error), FAILURE)
     except typer.TyperException as error:
@@ -116,6 +120,10 @@ def serve(
     data: Annotated[
         str | None,
         _setting("--data", takes="DIR", words="Folder for what the server keeps.", default="the user's data folder"),
+    ] = None,
+    database: Annotated[
+        str | None,
+        _setting("--database", takes="URL", words="Keep what was said there: PostgreSQL.", default="a file in --data"),
     ] = None,
     title: Annotated[
         str | None, _setting("--title", takes="TEXT", words="Name of this place, on the page.", default="Parlour")
@@ -200,6 +208,52 @@ def serve(
         str | None,
         _setting("--notices", takes="on|off", words="Tell plain clients who came and left.", default="off"),
     ] = None,
+    keep_messages_days: Annotated[
+        str | None, _setting("--keep-messages-days", takes="N|off", words="Keep public messages so long.", default="30")
+    ] = None,
+    keep_reports_days: Annotated[
+        str | None, _setting("--keep-reports-days", takes="N|off", words="Keep decided reports so long.", default="90")
+    ] = None,
+    keep_addresses_days: Annotated[
+        str | None,
+        _setting("--keep-addresses-days", takes="N|off", words="Let bans remember addresses so long.", default="14"),
+    ] = None,
+    terms: Annotated[
+        str | None,
+        _setting("--terms", takes="VERSION", words="Ask people to accept terms before strangers meet.", default="none"),
+    ] = None,
+    terms_url: Annotated[
+        str | None, _setting("--terms-url", takes="URL", words="Where the terms can be read.", default="none")
+    ] = None,
+    age_bands: Annotated[
+        str | None,
+        _setting("--age-bands", takes="NAME:AGE,...", words="Age bands that never meet each other.", default="none"),
+    ] = None,
+    notify: Annotated[
+        str | None, _setting("--notify", takes="URL", words="Post there that a report waits.", default="none")
+    ] = None,
+    jwt_secret_file: Annotated[
+        str | None,
+        _setting("--jwt-secret-file", takes="FILE", words="Secret of your users' tokens (HS256).", default="none"),
+    ] = None,
+    jwt_key_file: Annotated[
+        str | None,
+        _setting("--jwt-key-file", takes="FILE", words="Public key of your users' tokens (PEM).", default="none"),
+    ] = None,
+    jwt_jwks: Annotated[
+        str | None,
+        _setting("--jwt-jwks", takes="URL|FILE", words="Public keys of your users' tokens.", default="none"),
+    ] = None,
+    jwt_algorithms: Annotated[
+        list[str] | None,
+        _setting("--jwt-algorithms", takes="NAMES", words="Algorithms of tokens.", default="those that fit the key"),
+    ] = None,
+    jwt_issuer: Annotated[
+        str | None, _setting("--jwt-issuer", takes="TEXT", words="Issuer that tokens must name.", default="any")
+    ] = None,
+    jwt_audience: Annotated[
+        str | None, _setting("--jwt-audience", takes="TEXT", words="Audience that tokens must name.", default="any")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> int:
@@ -209,7 +263,7 @@ def serve(
     settings = Settings.load(**flags)
     if quiet or verbose:
         logging.getLogger("parlour").setLevel(logging.DEBUG if verbose else logging.WARNING)
-    from parlour.app import serve as serve_with
+    from parlour.serve import serve as serve_with
 
     return serve_with(settings)
 
@@ -237,3 +291,6 @@ def chat(
     from parlour.client.terminal import run
 
     return run(url, name=name, private=private, as_json=as_json, quiet=quiet, colour=not no_color)
+
+
+app.add_typer(admin.app, name="admin")

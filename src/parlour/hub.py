@@ -13,7 +13,7 @@ Invariants:
 
 import heapq
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,9 @@ from typing import Any, Final, Protocol
 
 from parlour.core.connection import Connection, Pace
 from parlour.core.events import (
+    Accept,
+    Accuse,
+    Act,
     Amend,
     Answer,
     Avoid,
@@ -45,7 +48,9 @@ from parlour.core.events import (
     Member,
     MemberLeft,
     Message,
+    Moderated,
     PauseReading,
+    Person,
     Ping,
     Place,
     Publish,
@@ -54,14 +59,21 @@ from parlour.core.events import (
     Release,
     Reply,
     ResumeReading,
+    Role,
+    Search,
     Seat,
+    Sender,
     Show,
     Take,
     Tell,
+    Verify,
     Wanted,
+    Weigh,
 )
+from parlour.core.house import House
+from parlour.core.names import mended_name
 from parlour.core.plain import PlainConnection
-from parlour.core.session import House, SessionConnection
+from parlour.core.session import SessionConnection
 from parlour.engine import Answered, Engine, Scheduler, Timer
 from parlour.errors import INTERNAL, REPLACED, RESTART, SLOW, TOO_BIG, Close, Refusal
 from parlour.logs import log_failure
@@ -85,6 +97,12 @@ SLOW_LIMIT: Final = 5.0
 RESUME_PIECE: Final = 32 * 1024
 """Characters of what was missed that are written at once."""
 
+ADDRESS_SECONDS: Final = 3600.0
+ADDRESSES_LIMIT: Final = 10_000
+"""How long, and of how many people who left, it is known from which address they came: who is reported has often
+gone."""
+
+_NO_DESK: Final = Refusal("unavailable", "there are no moderators here")
 _SLOW_CHECK: Final = 0.5
 _VOID_ENTRIES: Final = 64
 
@@ -178,6 +196,32 @@ class Socket(Protocol):
         ...
 
 
+class Desk(Protocol):
+    """Who knows what no engine does: what moderators decided, what may be said, whose a token is. The effects of the
+    same names tell what each method does; `done` is called exactly once, at once or later."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether `said` and `came` are to be called."""
+        ...
+
+    def weigh(self, weigh: Weigh, done: Answered) -> None: ...
+    def verify(self, verify: Verify, done: Answered) -> None: ...
+    def accuse(self, accuse: Accuse, done: Answered) -> None: ...
+    def act(self, act: Act, done: Answered) -> None: ...
+    def accept(self, accept: Accept) -> None: ...
+    def avoid(self, avoid: Avoid, done: Answered) -> None: ...
+    def amend(self, amend: Amend, done: Answered) -> None: ...
+
+    def said(self, message: Message) -> None:
+        """Something was said in a public room."""
+        ...
+
+    def came(self, who: Sender, room: str) -> None:
+        """Somebody took a seat in a room, or in a booth."""
+        ...
+
+
 class Link:
     """One live connection: its transport's `socket`, its rules, and what waits to be written."""
 
@@ -187,6 +231,7 @@ class Link:
         "_level",
         "_progress_at",
         "_stuck",
+        "address",
         "audiences",
         "connection",
         "due",
@@ -208,9 +253,11 @@ class Link:
         wire: Wire,
         connection: Connection,
         gone: Callable[[], object] | None,
+        address: str | None,
     ) -> None:
         self._hub = hub
         self.id = connection.id
+        self.address = address  # a keyed hash of where it comes from, for bans
         self.socket = socket
         self.wire = wire
         self.connection = connection
@@ -324,7 +371,10 @@ class Link:
             if isinstance(answer, Seat):
                 self._hub.engine.leave(answer.room, self.id, lost=True)
             return
-        self._hub.carry_out(self, self.connection.answered(answer, re, self._hub.scheduler.time()))
+        try:
+            self._hub.carry_out(self, self.connection.answered(answer, re, self._hub.scheduler.time()))
+        except Exception as error:  # it may come from the store or the desk, who know no connections
+            self.failed(error)
 
     # What the hub calls
 
@@ -396,6 +446,10 @@ class _Audience:
 
     def __len__(self) -> int:
         return len(self._links) + len(self._lagging)
+
+    def links(self) -> list[Link]:
+        """All members."""
+        return [*self._links, *self._lagging]
 
     def add(self, link: Link) -> None:
         if link.lagging:
@@ -478,17 +532,24 @@ class Hub:
     """All live connections of this process, and the rooms that they are in."""
 
     def __init__(
-        self, scheduler: Scheduler, engine: Callable[["Hub"], Engine], house: House, tally: Tally | None = None
+        self,
+        scheduler: Scheduler,
+        engine: Callable[["Hub"], Engine],
+        house: House,
+        tally: Tally | None = None,
+        desk: Callable[["Hub"], Desk] | None = None,
     ) -> None:
-        """`engine` makes the engine that calls this hub back; `house` has what all connections share; `tally` counts
-        what happens."""
+        """`engine` makes the engine that calls this hub back, and `desk` then the desk; `house` has what all
+        connections share; `tally` counts what happens."""
         self.scheduler = scheduler
         self.engine = engine(self)
+        self.desk = None if desk is None else desk(self)
         self.draining = False
         self.tally = tally or Tally()
         self._house = house
         self._links: dict[str, Link] = {}  # by connection
         self._rooms: dict[str, dict[_Kind, _Audience]] = {}
+        self._left: OrderedDict[str, tuple[float, str]] = OrderedDict()  # when people left, and from which address
         self._pending: list[_Audience] = []  # with something to write at the end of this turn
         self._tails: list[Link] = []  # the same
         self._planned = False  # the flush of this turn is planned
@@ -523,27 +584,35 @@ class Hub:
         place: Place,
         pace: Pace,
         *,
-        person: str | None = None,
-        name: str | None = None,
+        person: Person | None = None,
+        address: str | None = None,
         may_meet: Callable[[], bool] = lambda: True,
         gone: Callable[[], object] | None = None,
     ) -> Link:
         """A WebSocket opened; `place` is where its address leads.
 
-        `person`, the host app's own id, and `name` are set where it proved them; else each plain connection is a person
-        of its own, and one that says hello tells. `may_meet` says whether a connection that leads elsewhere may look
-        for strangers, too. `gone` is called once, when the connection is over.
+        `person` is set where the host app proved one; else each plain connection is a person of its own, and one that
+        says hello tells. `address` is what can be banned of where it comes from (`penalties.address_prefix`).
+        `may_meet` says whether a connection that leads elsewhere may look for strangers, too. `gone` is called once,
+        when the connection is over.
         """
         house = self._house
         id = house.new_id()
-        person = None if person is None else house.keys.person_id(person)
+        hashed = None if address is None else house.keys.address_hash(address)
+        who = None if person is None else house.keys.person_id(person.id)
+        name = None if person is None else mended_name(person.name)
+        role: Role = "guest" if person is None else person.role  # what a hello's token says comes later
         connection: Connection
         if wire.has_sessions:
-            connection = SessionConnection(id, pace, house, place, person=person, name=name, may_meet=may_meet)
+            connection = SessionConnection(
+                id, pace, house, place, person=who, name=name, role=role, may_meet=may_meet, address=hashed
+            )
         else:
             pace = pace if socket.pings else replace(pace, ping=inf)
-            connection = PlainConnection(id, pace, house.names, place, person=person or house.new_id(), name=name)
-        link = Link(self, socket, wire, connection, gone)
+            connection = PlainConnection(
+                id, pace, house, place, person=who or house.new_id(), name=name, role=role, address=hashed
+            )
+        link = Link(self, socket, wire, connection, gone, hashed)
         self._links[id] = link
         self.tally.opened[wire.name] += 1
         logger.debug("connection %s opened; %s live", id, len(self._links))
@@ -554,6 +623,55 @@ class Hub:
         if self.draining:
             link.end(RESTART)
         return link
+
+    # What the desk calls
+
+    def end_person(self, person: str, close: Close, letter: Moderated | None = None) -> int:
+        """End all connections of the person, after the letter, and say how many there were."""
+        return self._end_links(
+            [link for link in self._links.values() if link.connection.person == person], close, letter
+        )
+
+    def end_address(self, address: str, close: Close, letter: Moderated | None = None) -> int:
+        """End all connections from the address, given by its keyed hash."""
+        return self._end_links([link for link in self._links.values() if link.address == address], close, letter)
+
+    def tell_person(self, person: str, letter: Letter) -> bool:
+        """Tell all connections of the person; False if there is none."""
+        links = [link for link in self._links.values() if link.connection.person == person]
+        for link in links:
+            self.told(link.id, letter)
+        return bool(links)
+
+    def role_of(self, person: str) -> Role | None:
+        """The role of a person who is connected."""
+        return next(
+            (link.connection.sender.role for link in self._links.values() if link.connection.person == person), None
+        )
+
+    def addresses_of(self, person: str) -> Sequence[str]:
+        """The keyed hashes of the addresses that the person uses, or used within `ADDRESS_SECONDS`."""
+        found = {link.address for link in self._links.values() if link.connection.person == person}
+        when, address = self._left.get(person, (-inf, None))
+        if when > self.scheduler.time() - ADDRESS_SECONDS:
+            found.add(address)
+        return sorted(address for address in found if address is not None)
+
+    def _end_links(self, links: Sequence[Link], close: Close, letter: Moderated | None) -> int:
+        for link in links:
+            if letter is not None:
+                self.told(link.id, letter)
+            link.end(close)
+        return len(links)
+
+    def _note_address(self, link: Link) -> None:
+        person, now = link.connection.person, self.scheduler.time()
+        if link.address is None or not person:
+            return
+        self._left.pop(person, None)
+        self._left[person] = now, link.address
+        while len(self._left) > ADDRESSES_LIMIT or next(iter(self._left.values()))[0] <= now - ADDRESS_SECONDS:
+            self._left.popitem(last=False)
 
     def drain(self) -> None:
         """The server stops: every connection is told to come back later (4000), and no seat is given any more."""
@@ -615,17 +733,38 @@ class Hub:
                 link.seeking_since = None
                 engine.cancel(effect, done)
             case Amend():
-                engine.amend(effect, done)
+                (engine if self.desk is None else self.desk).amend(effect, done)
             case Show():
                 engine.show(effect)
             case Fetch():
                 engine.fetch(effect, done)
             case Look():
                 engine.look(effect, done)
+            case Search():
+                engine.search(effect, done)
             case CallMe():
                 engine.rename(effect, done)
             case Avoid():
-                engine.avoid(effect, done)
+                (engine if self.desk is None else self.desk).avoid(effect, done)
+            case Weigh() | Verify() | Accuse() | Act() | Accept():
+                self._bring_to_desk(effect, done)
+
+    def _bring_to_desk(self, effect: Weigh | Verify | Accuse | Act | Accept, done: Answered) -> None:
+        desk = self.desk
+        match effect:
+            case Accept():
+                if desk is not None:
+                    desk.accept(effect)
+            case Weigh(publish):
+                done(_NO_DESK, publish.re) if desk is None else desk.weigh(effect, done)
+            case _ if desk is None:
+                done(_NO_DESK, effect.re)
+            case Verify():
+                desk.verify(effect, done)
+            case Accuse():
+                desk.accuse(effect, done)
+            case Act():
+                desk.act(effect, done)
 
     def _give_up(self, link: Link, effect: Effect) -> None:
         """The connection ended before this was carried out: it gets nothing more, and what it left is left."""
@@ -646,7 +785,10 @@ class Hub:
         audiences = self._rooms.get(event.room)
         if audiences is None or (self.draining and isinstance(event, MemberLeft)):  # nobody leaves: the server does
             return
-        self.tally.messages += type(event) is Message
+        if type(event) is Message:
+            self.tally.messages += 1
+            if self.desk is not None and self.desk.listens and event.stamp is None:
+                self.desk.said(event)
         for audience in audiences.values():
             text = audience.encode(event)
             if text is None:
@@ -670,6 +812,12 @@ class Hub:
         link = self._links.get(member.connection)
         if link is not None:
             self.carry_out(link, link.connection.end(REPLACED))
+
+    def closed(self, room: str) -> None:
+        """See `Handler.closed`."""
+        members = {link for audience in self._rooms.get(room, {}).values() for link in audience.links()}
+        for link in members:
+            self.carry_out(link, link.connection.closed(room))
 
     def _note_resume(self, done: Answered, answer: Answer | Refusal, re: int | None) -> None:
         self.tally.resumes[isinstance(answer, Seat) and answer.recovered] += 1
@@ -698,6 +846,8 @@ class Hub:
             audience = audiences[kind] = _Audience(kind)
         audience.add(link)
         link.audiences.append(audience)
+        if self.desk is not None and self.desk.listens:
+            self.desk.came(link.connection.sender, seat.room)
 
     def _leave(self, link: Link, room: str) -> None:
         """The link hears the room no more; what was said until now it still gets. To leave twice is to leave once."""
@@ -733,6 +883,7 @@ class Hub:
         if self._links.pop(link.id, None) is None:
             return
         self.tally.ended[link.wire.name] += 1
+        self._note_address(link)
         link.queue = link.tail = None
         self._void_entry(link)
         logger.debug("connection %s ended; %s live", link.id, len(self._links))

@@ -58,7 +58,7 @@ def _understood(file: Path, text: bytes) -> Keyring:
 
 def _create(file: Path) -> None:
     """Another process may do the same at this moment: the first one wins, and nobody reads half a file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_name(f"{FILE}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

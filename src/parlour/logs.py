@@ -26,7 +26,8 @@ def set_up(look: Literal["text", "json", "auto"]) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if as_json else _Text(colour=on_terminal and not os.environ.get("NO_COLOR")))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for chatty in ("uvicorn", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def trace_of(error: BaseException) -> str:

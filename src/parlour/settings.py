@@ -222,6 +222,68 @@ _Names = Annotated[
     AfterValidator(_without_repeats),
     _takes("names of 1 to 64 characters, with commas between them"),
 ]
+
+
+def _database(value: object) -> object:
+    """Its words never show the value: there may be a password in it."""
+    if isinstance(value, str) and "://" in value:
+        scheme = value.partition("://")[0]
+        if scheme.partition("+")[0] not in {"sqlite", "postgresql"}:
+            raise _wrong("give postgresql://user@host/name, or the path of a SQLite file")
+        return value
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise _wrong("give postgresql://user@host/name, or the path of a SQLite file")
+    return str(_expanded(Path(value)))
+
+
+def _notified(value: str) -> str:
+    if _parsed_url(value).scheme not in {"http", "https"}:
+        raise ValueError
+    return value
+
+
+def _bands(value: object) -> object:
+    """`16-17:16,adult:18`: names of bands, each with its lowest age."""
+    if isinstance(value, dict):
+        return value
+    items = _split(value)
+    pairs = [str(item).rpartition(":") for item in items] if isinstance(items, list) else []
+    if not pairs or not all(name.strip() and least.strip().isdecimal() for name, _, least in pairs):
+        raise ValueError
+    return {name.strip(): int(least) for name, _, least in pairs}
+
+
+def _distinct(value: dict[str, int]) -> dict[str, int]:
+    if len(set(value.values())) < len(value):
+        raise _wrong("two bands begin at the same age; give each its own")
+    return value
+
+
+_Database = Annotated[str, BeforeValidator(_database)]
+_Notified = Annotated[str, AfterValidator(_notified), _takes("an http(s) address")]
+_Version = Annotated[
+    str, Field(min_length=1, max_length=64), AfterValidator(_one_line), _takes("a version of 1 to 64 characters")
+]
+_Bands = Annotated[
+    dict[Annotated[str, Field(max_length=32)], Annotated[int, Field(ge=0, le=150)]],
+    BeforeValidator(_bands),
+    AfterValidator(_distinct),
+    _takes("names of age bands, each with its lowest age, such as 16-17:16,adult:18"),
+]
+_Days = Annotated[
+    float,
+    BeforeValidator(_limit),
+    Field(ge=1),
+    AfterValidator(_whole_limit),
+    _takes("days: a whole number, at least 1, or off to keep them for ever"),
+]
+_Text = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_one_line), _takes("one line of text")]
+_Jwks = Annotated[str, Field(min_length=1, max_length=500), _takes("an https address or the path of a file")]
+_Algorithms = Annotated[
+    tuple[Literal["HS256", "RS256", "ES256", "EdDSA"], ...],
+    BeforeValidator(_split),
+    _takes("some of HS256, RS256, ES256, EdDSA, with commas between them"),
+]
 _Switch = Annotated[bool, _takes("on or off")]
 _Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...],
@@ -273,6 +335,10 @@ class Settings(BaseModel):
     data: _Folder | None = Field(
         default=None,
         description="Folder for what the server keeps; made on first use.",
+    )
+    database: _Database | None = Field(
+        default=None,
+        description="Where what was said is kept: postgresql://user@host/name, or the path of a SQLite file.",
     )
     title: _Title = Field(
         default="Parlour",
@@ -351,6 +417,58 @@ class Settings(BaseModel):
         default=False,
         description="Whether plain clients are told who came and who left.",
     )
+    keep_messages_days: _Days = Field(
+        default=30.0,
+        description="Days for which messages of public rooms are kept, or off for ever.",
+    )
+    keep_reports_days: _Days = Field(
+        default=90.0,
+        description="Days for which reports are kept after they were decided, or off for ever.",
+    )
+    keep_addresses_days: _Days = Field(
+        default=14.0,
+        description="Days for which a ban remembers an address, as a keyed hash, or off for as long as the ban.",
+    )
+    terms: _Version | None = Field(
+        default=None,
+        description="Version of the terms that people must accept before they meet strangers; none asks for nothing.",
+    )
+    terms_url: _Notified | None = Field(
+        default=None,
+        description="Where the terms can be read.",
+    )
+    age_bands: _Bands | None = Field(
+        default=None,
+        description="Age bands that never meet each other, each with its lowest age: 16-17:16,adult:18.",
+    )
+    notify: _Notified | None = Field(
+        default=None,
+        description="Address to which is posted that a report waits; never what it says.",
+    )
+    jwt_secret_file: _File | None = Field(
+        default=None,
+        description="File with the secret by which the tokens of your own users are signed (HS256).",
+    )
+    jwt_key_file: _File | None = Field(
+        default=None,
+        description="File with the public key (PEM) by which the tokens of your own users are checked.",
+    )
+    jwt_jwks: _Jwks | None = Field(
+        default=None,
+        description="Address, or file, of the issuer's public keys (JWKS).",
+    )
+    jwt_algorithms: _Algorithms = Field(
+        default=(),
+        description="Algorithms that tokens may be signed with. Not given: those that fit the key.",
+    )
+    jwt_issuer: _Text | None = Field(
+        default=None,
+        description="What tokens must name as their issuer (iss).",
+    )
+    jwt_audience: _Text | None = Field(
+        default=None,
+        description="What tokens must name as their audience (aud).",
+    )
 
     @classmethod
     def load(cls, **flags: object) -> Self:
@@ -386,11 +504,27 @@ class Settings(BaseModel):
         value = getattr(self, setting)
         if isinstance(value, bool):
             return "on" if value else "off"
+        if isinstance(value, dict):
+            return ",".join(f"{name}:{least}" for name, least in value.items())
         if isinstance(value, tuple):
             return ",".join(value)
         if value == math.inf:
             return "off"
         return "" if value is None else str(value)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        keys = [name for name in ("jwt_secret_file", "jwt_key_file", "jwt_jwks") if getattr(self, name) is not None]
+        if len(keys) > 1:
+            raise _wrong(f"{keys[1]}: keys come from one place, and {keys[0]} is given, too; leave one of them out")
+        stray = [name for name in ("jwt_algorithms", "jwt_issuer", "jwt_audience") if getattr(self, name)]
+        if stray and not keys:
+            raise _wrong(f"{stray[0]}: there is no key to check tokens with; give jwt_jwks or another one")
+        if self.terms is None and (self.age_bands is not None or self.terms_url is not None):
+            raise _wrong(f"{'age_bands' if self.age_bands else 'terms_url'}: needs terms; give their version")
+        if set(self.jwt_algorithms) - ({"HS256"} if self.jwt_secret_file else {"RS256", "ES256", "EdDSA"}):
+            raise _wrong("jwt_algorithms: HS256 goes with jwt_secret_file, the others with public keys")
+        return self
 
     @model_validator(mode="wrap")
     @classmethod
@@ -438,8 +572,9 @@ def _file_values(file: Path, *, must_exist: bool) -> dict[str, object]:
 
 
 def _problem_words(problem: ErrorDetails, sources: Mapping[str, _Source]) -> str:
-    if not problem["loc"]:
-        return f"settings: {problem['msg']}"
+    if not problem["loc"]:  # of several that don't fit together the first one is named
+        name, _, words = problem["msg"].partition(": ")
+        return f"{sources.get(name, _Source('code')).place(name)}: {words}"
     setting = str(problem["loc"][0])
     source = sources.get(setting, _Source("code"))
     known = Settings.model_fields

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from parlour import client as module
-from parlour.client import Address, Client, Event, Here, Published, Sender
+from parlour.client import Address, Client, Event, Found, Here, Published, Sender
 from parlour.errors import Close, ConnectError, Disconnected, Refused, SettingsError
 from tests.client.v1_server import V1Server
 
@@ -177,17 +177,82 @@ async def test_all_commands_have_their_words(server: V1Server) -> None:
         assert (page.room, page.more) == ("public", False)
         assert isinstance(await bo.join("public"), Here)
         await ada.block(bo.person.id)
+        said = await bo.send("tea!")
+        await bo.edit(said.mid, "tea?!")
+        await bo.react(said.mid, "\u2615")
+        await bo.react(said.mid, "\u2615", on=False)
+        await bo.delete(said.mid, room="public")
         ada.tell("typing", room="public")
         await ada.request("presence", room="public")
         with pytest.raises(Refused) as caught:
             await ada.request("fly")
         assert caught.value.refusal.code == "unknown_op"
-    said = [command for command in server.heard if command["op"] in ("history", "block", "typing")]
-    assert [{name: value for name, value in command.items() if name != "id"} for command in said] == [
+    names = ("history", "block", "edit", "react", "delete", "typing")
+    heard = [command for command in server.heard if command["op"] in names]
+    assert [{name: value for name, value in command.items() if name != "id"} for command in heard] == [
         {"op": "history", "room": "public", "limit": 5},
         {"op": "block", "person": bo.person.id},
+        {"op": "edit", "room": "public", "mid": said.mid, "text": "tea?!"},
+        {"op": "react", "room": "public", "mid": said.mid, "emoji": "\u2615", "on": True},
+        {"op": "react", "room": "public", "mid": said.mid, "emoji": "\u2615", "on": False},
+        {"op": "delete", "room": "public", "mid": said.mid},
         {"op": "typing", "room": "public"},
     ]
+
+
+async def test_what_was_said_is_found(server: V1Server) -> None:
+    async with connect(server) as ada:
+        for text in ("tea one", "go", "tea two", "tea three"):
+            await ada.send(text)
+        found = await ada.search("tea", limit=2)
+        assert isinstance(found, Found)
+        assert ([message.text for message in found.messages], found.more) == (["tea three", "tea two"], True)
+        assert (found.messages[0].room, found.messages[0].sender) == ("public", ada.person)
+
+
+async def test_who_this_is_and_what_they_accept_is_told_at_hello(server: V1Server) -> None:
+    """Each time, for nobody knows what the server remembers."""
+    async with connect(server, token="jwt", terms="2026", age=30) as ada:
+        server.drop()
+        await until(ada, "client.lost")
+        await until(ada, "client.connected")
+    hellos = [command for command in server.heard if command["op"] == "hello"]
+    assert [(hello["token"], hello["terms"], hello["age"]) for hello in hellos] == [("jwt", "2026", 30)] * 2
+
+
+async def test_what_is_required_can_be_accepted_later(server: V1Server) -> None:
+    server.required = {"version": "2026", "asks_age": True}
+    async with connect(server, private=True) as ada:
+        required = ada.required
+        assert required == {"version": "2026", "asks_age": True}
+        assert where(ada) == (None, None, False)
+        await ada.accept("2026", age=30)
+        assert ada.required is None
+        await ada.find()
+        assert where(ada) == (None, None, True)
+    (terms,) = [command for command in server.heard if command["op"] == "terms"]
+    assert (terms["version"], terms["age"]) == ("2026", 30)
+
+
+async def test_a_message_that_is_shown_but_not_confirmed_was_said(server: V1Server) -> None:
+    async with connect(server) as ada:
+        assert (await ada.send("!unconfirmed")).kept == "relayed"
+        server.rooms["public"].members.clear()  # nothing comes back to ada: it was not said, as far as she knows
+        with pytest.raises(Refused, match="not_member"):
+            await ada.send("!unconfirmed")
+
+
+async def test_a_public_message_is_reported_by_its_mid(server: V1Server) -> None:
+    async with connect(server) as ada:
+        assert await ada.report("public", "spam", "m1", "m2", note="twice") == "r1"
+    (report,) = [command for command in server.heard if command["op"] == "report"]
+    assert {name: value for name, value in report.items() if name not in ("id", "op")} == {
+        "room": "public",
+        "reason": "spam",
+        "messages": [{"mid": "m1"}, {"mid": "m2"}],
+        "note": "twice",
+        "block": False,
+    }
 
 
 async def test_a_refusal_is_raised_where_it_belongs(server: V1Server) -> None:
@@ -249,6 +314,24 @@ async def test_two_strangers_meet_part_and_meet_again(server: V1Server) -> None:
             await ada.find()
             await ada.cancel()
             assert where(ada) == (None, None, False)
+
+
+async def test_a_booth_is_reported_after_it_ended(server: V1Server) -> None:
+    """With what was said there, and the proof of it."""
+    async with connect(server, private=True) as ada:
+        async with connect(server, "bo", private=True) as bo:
+            booth = (await until(ada, "match.found")).room
+            first = await bo.send("psst")
+            second = await ada.send("go away")
+            person = bo.person.id
+        await until(ada, "match.ended")
+        assert await ada.report(booth, "rude", block=True) == "r1"
+        assert await ada.report(booth, "rude", second.mid) == "r1"
+    whole, one = [command for command in server.heard if command["op"] == "report"]
+    psst = {"mid": first.mid, "off": 1, "ts": 1, "from": person, "text": "psst", "stamp": "stamp 1"}
+    away = {"mid": second.mid, "off": 2, "ts": 1, "from": ada.person.id, "text": "go away", "stamp": "stamp 2"}
+    assert (whole["messages"], "prev" in whole, whole["block"]) == ([psst, away], False, True)
+    assert (one["messages"], one["prev"]) == ([away], "stamp 1")
 
 
 async def test_who_goes_leaves_the_booth(server: V1Server) -> None:
@@ -405,16 +488,19 @@ async def test_the_servers_wish_to_reconnect_is_obeyed(server: V1Server) -> None
         assert (await until(ada, "client.connected")).fields["again"]
 
 
-@pytest.mark.parametrize("code", [4506, 4504, 1002])
+@pytest.mark.parametrize("code", [4506, 4507, 4508, 4512, 4504, 1002])
 async def test_some_ends_are_for_good(server: V1Server, code: int) -> None:
     async with connect(server) as ada:
         saying = asyncio.create_task(ada.send(f"!close {code}"))
         with pytest.raises(Disconnected) as caught:
             await until(ada, "never")
         assert caught.value.close == Close(code, "as asked")
-        for command in (saying, ada.send("still there?")):
-            with pytest.raises(Disconnected):
+        raised = [caught.value]
+        for command in (saying, ada.send("still there?"), until(ada, "never")):
+            with pytest.raises(Disconnected) as again:
                 await command
+            raised.append(again.value)
+        assert len(set(map(id, raised))) == 4, "two tasks raise one object"
         assert not ada.connected
 
 

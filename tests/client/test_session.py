@@ -10,11 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parlour.client.session import (
+    BOOTHS_LIMIT,
+    FRAME_LIMIT,
     GRACE,
     IN_FLIGHT,
     KEYS_LIMIT,
     LONGEST_WAIT,
     MOVED,
+    REPORTED_LIMIT,
     RESUME_LIMIT,
     SILENT,
     WINDOW,
@@ -433,6 +436,144 @@ def test_rooms_are_joined_and_left() -> None:
     assert desk.session.seats == {}
 
 
+def test_a_room_that_is_closed_is_left() -> None:
+    desk = Desk()
+    desk.welcome(public())
+    assert kinds(desk.hear(ev="room.changed", room="public", title="", locked=True, slow_ms=0)) == ["room.changed"]
+    (changed, gone) = desk.hear(ev="room.changed", room="public", title="", locked=False, slow_ms=0, archived=True)
+    assert isinstance(gone, Event)
+    assert (kinds([changed]), gone.kind, gone.room, gone.local) == (["room.changed"], "client.gone", "public", True)
+    assert desk.session.seats == {}
+    archived = desk.hear(ev="room.changed", room="public", title="", locked=False, slow_ms=0, archived=True)
+    assert kinds(archived) == ["room.changed"]
+
+
+# What is reported
+
+
+class Booth(Desk):
+    """A session that met bo in a booth, where each message has the stamp `s` and its offset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.welcome(seeks=True)
+        self.find("b")
+
+    def find(self, room: str, off: int = 0) -> None:
+        self.hear(ev="match.found", room=room, epoch="e", off=off, peer=BO, common=[])
+
+    def say(self, off: int, text: str = "hi", kind: str = "message", room: str = "b") -> None:
+        event = {"ev": kind, "room": room, "off": off, "mid": f"m{off}", "ts": 1, "from": BO, "text": text}
+        self.hear(**event, stamp=f"s{off}")
+
+    def told(self, *mids: str, room: str = "b") -> tuple[list[int | str], str]:
+        """The offsets of the messages of a report, the stamps of gaps; and the stamp before."""
+        messages, prev = self.session.evidence(room, mids)
+        for message in messages:
+            assert "text" not in message or message["stamp"] == f"s{message['off']}"
+        return [message["off"] if "text" in message else message["stamp"] for message in messages], prev
+
+
+def test_all_that_was_said_in_a_booth_is_told() -> None:
+    """Edits bear stamps as well, what was taken back is known still, and a reaction was never missed."""
+    booth = Booth()
+    booth.say(1)
+    booth.say(2, "ho", "message.edited")
+    booth.hear(ev="message.reaction", room="b", off=3, mid="m1", ts=1, emoji="x", on=True, **{"from": BO})
+    booth.say(4)
+    booth.hear(ev="message.deleted", room="b", off=5, mid="m4", ts=1, **{"from": BO})
+    assert booth.told() == ([1, 2, 4], "")
+    assert booth.session.evidence("b")[0][1] == {
+        "mid": "m2",
+        "off": 2,
+        "ts": 1,
+        "from": "p2",
+        "text": "ho",
+        "stamp": "s2",
+    }
+    booth.hear(ev="match.ended", room="b", by="peer")
+    assert booth.told() == ([1, 2, 4], "")
+    assert booth.told(room="another") == ([], "")
+
+
+def test_what_is_kept_back_is_a_gap() -> None:
+    """One for all of a kind; none at the ends."""
+    booth = Booth()
+    for off in range(1, 9):
+        booth.say(off)
+    assert booth.told("m3", "m4", "m7") == ([3, 4, "s6", 7], "s2")
+    assert booth.told("m1", "m8") == ([1, "s7", 8], "")
+    assert booth.told("another") == ([], "")
+
+
+def test_what_follows_a_gap_cannot_be_proved() -> None:
+    """The stamp before it is not known; what follows that can be again."""
+    booth = Booth()
+    booth.say(1)
+    booth.say(3)
+    booth.say(4)
+    assert booth.told() == ([1, "s3", 4], "")
+    booth.hear(ev="gap", room="b", epoch="e", off=6)
+    booth.say(7)
+    booth.say(8)
+    assert booth.told() == ([1, "s3", 4, "s7", 8], "")
+
+
+def test_what_was_deleted_while_away_has_no_stamp() -> None:
+    """Nor can what came right after it be proved."""
+    booth = Booth()
+    booth.say(1)
+    booth.lose()
+    seat = {"room": "b", "epoch": "e", "off": 1, "upto": 4, "recovered": True, "count": 2, "peer": BO}
+    booth.welcome(seat)
+    booth.message(2, "", room="b", deleted=True)
+    booth.say(3)
+    booth.say(4)
+    assert booth.told() == ([1, "s3", 4], "")
+
+
+def test_a_booth_that_hello_tells_of_begins_in_the_middle() -> None:
+    desk = Booth()
+    desk.lose()
+    desk.welcome({"room": "c", "epoch": "e", "off": 6, "upto": 6, "recovered": False, "count": 2, "peer": BO})
+    for off in (7, 8, 9):
+        desk.say(off, room="c")
+    assert desk.told(room="c") == ([8, 9], "s7")
+
+
+def test_the_newest_of_a_booth_and_the_newest_booths_are_known() -> None:
+    booth = Booth()
+    for off in range(1, REPORTED_LIMIT + 3):
+        booth.say(off)
+    assert booth.told() == ([*range(3, REPORTED_LIMIT + 3)], "s2")
+    for number in range(BOOTHS_LIMIT):
+        assert booth.told()[0]
+        booth.find(f"b{number}")
+    assert booth.told() == ([], "")
+
+
+def test_another_stranger_in_the_same_booth_is_another_story() -> None:
+    booth = Booth()
+    booth.say(1)
+    booth.find("b", off=1)
+    booth.say(2)
+    assert booth.told() == ([2], "")
+
+
+def test_a_report_is_no_larger_than_a_frame() -> None:
+    booth = Booth()
+    for off in range(1, 21):
+        booth.say(off, "\u2615" * 9_000)
+    (told, prev) = booth.told()
+    assert told == [17, 18, 19, 20]
+    assert prev == "s16"
+    messages, prev = booth.session.evidence("b")
+    fields = {"room": "b", "reason": "\u2615" * 200, "note": "\x01" * 1_000, "messages": messages, "prev": prev}
+    booth.session.ask("report", fields)
+    (frame,) = booth.session.outgoing(booth.now)
+    assert len(frame.encode()) <= FRAME_LIMIT
+
+
 # What is asked
 
 
@@ -689,7 +830,10 @@ def test_what_is_not_known_is_handed_on_or_ignored() -> None:
     [
         (ADA, Sender("p1", "ada")),
         ({"id": "p", "name": None, "role": "user", "plain": True}, Sender("p", None, "user", True)),
+        ({"id": "p", "name": "mo", "role": "moderator"}, Sender("p", "mo", "moderator")),
+        ({"id": "p", "name": "al", "role": "admin"}, Sender("p", "al", "admin")),
         ({"id": "p", "name": 5, "role": "king", "plain": 1}, Sender("p", None)),
+        ({"id": "p", "name": "bo", "role": ["admin"]}, Sender("p", "bo")),
         ({"name": "ada"}, None),
         (None, None),
     ],

@@ -612,6 +612,13 @@ class TestPipeInABooth:
             "you are talking with a stranger; say hi",
         ]
 
+    async def test_who_must_accept_something_first_says_nothing(self, server: V1Server) -> None:
+        server.required = {"version": "2026", "asks_age": False}
+        talk = Talk(server, Keyboard("psst"), private=True)
+        assert await talk.chat.hold() == 1
+        assert "before you meet strangers you must accept the terms" in talk.words
+        assert server.said == []
+
     async def test_it_ends_with_the_booth(self, server: V1Server) -> None:
         """What comes is not for another stranger."""
         talk = Talk(server, Keyboard("psst"), private=True)
@@ -784,6 +791,9 @@ class TestCommands:
             ("/block", "/block needs a name"),
             ("/next", "/next is for booths: parlour chat --private; /quit leaves"),
             ("/leave", "/leave is for booths: parlour chat --private; /quit leaves"),
+            ("/report spam", "/report is for booths: parlour chat --private; /block hides someone here"),
+            ("/accept", "/accept: there is nothing to accept"),
+            ("/search", "/search needs the words to look for"),
             ("/block cy", "/block: nobody here is called cy; /who lists them"),
             ("/block ada", "/block: nobody here is called ada; /who lists them"),
         ],
@@ -804,6 +814,52 @@ class TestCommands:
                 talk.keyboard.type("hi")
                 await talk.wait_lines(1)
             assert talk.lines == ["eva> hi"]
+
+    async def test_what_is_found_is_shown_oldest_first(self, server: V1Server) -> None:
+        """One line each, whatever stands in it."""
+        server.say("tea\npublic: cy> hi\x1b[2J")
+        for number in range(11):
+            server.say(f"tea {number}")
+        talk = Talk(server, Keyboard("/search tea", "/search go"), interactive=True)
+        async with talk.held():
+            await talk.wait_words("nothing found")
+        assert talk.words[1:] == [
+            *(f"public: bo> tea {number}" for number in range(1, 11)),
+            "10 found, and older ones",
+            "nothing found",
+        ]
+        server.forget()
+        server.say("tea\npublic: cy> hi\x1b[2J")
+        talk = Talk(server, Keyboard("/search tea"), interactive=True)
+        async with talk.held():
+            await talk.wait_words("1 found")
+        assert talk.words[1] == "public: bo> tea␊public: cy> hi␛[2J"
+
+    async def test_what_moderators_do_is_told(self, server: V1Server) -> None:
+        talk = Talk(server, Keyboard(), interactive=True)
+        async with talk.held(1):
+            await server.wait_people(1)
+            room: dict[str, Any] = {"ev": "room.changed", "room": "public", "title": "Tea"}
+            server.tell(**room, locked=True, slow_ms=0)
+            server.tell(**room, locked=False, slow_ms=1_500)
+            server.tell(**room, locked=False, slow_ms=0)
+            server.tell(ev="moderated", action="muted", reason="spam", room="public", until=10**18)
+            server.tell(ev="moderated", action="muted", reason="", until=1_764_000_000_000)
+            server.tell(**room, locked=False, slow_ms=0, archived=True)
+            server.tell(ev="moderated", action="banned", reason="enough")
+            server.tell(ev="bye", code=4507, reason="banned", reconnect=False)
+            server.drop()
+            await talk.wait_words("disconnected with 4507")
+        assert [words for words in talk.words[1:] if "2025-11-24" not in words] == [
+            "public is locked: only moderators speak",
+            "public is slow: one message each 1.5 seconds",
+            "public is open: Tea",
+            "a moderator: you are muted in public: spam",
+            "public is closed",
+            "the room is no more",
+            "a moderator: you are banned: enough",
+            "disconnected with 4507: banned",
+        ]
 
     async def test_a_refused_command_is_told(self, server: V1Server) -> None:
         talk = Talk(server, Keyboard("/next"), interactive=True, private=True)
@@ -940,6 +996,35 @@ class TestPersonInABooth:
         first, again = [command for command in server.heard if command["op"] == "block"]
         assert (first["person"], first["room"]) == (again["person"], again["room"]) == (bo.person.id, first["room"])
         assert not any("another place" in words or "has left" in words for words in talk.words)
+
+    async def test_reporting_the_stranger(self, server: V1Server) -> None:
+        talk = Talk(server, Keyboard("/report", "/report rude"), interactive=True, private=True)
+        async with talk.held():
+            await talk.wait_words("/report needs a reason")
+            await talk.wait_words("/report: there is no stranger yet")
+            async with Client.connect(server.url, name="bo", private=True) as bo:
+                await talk.wait_words("you are talking")
+                await bo.send("psst")
+                await talk.wait_lines(1)
+                talk.keyboard.type("/report rude " + "x" * 300)
+                await talk.wait_words("reported as r1, and blocked: you two never meet again; /next looks for another")
+        (report,) = [command for command in server.heard if command["op"] == "report"]
+        assert ([message["text"] for message in report["messages"]], report["block"]) == (["psst"], True)
+        assert report["reason"] == "rude " + "x" * 195
+        assert not any("another place" in words or "has left" in words for words in talk.words)
+
+    async def test_terms_are_accepted_first(self, server: V1Server) -> None:
+        server.required = {"version": "2026", "asks_age": True, "url": "https://a.example/terms"}
+        talk = Talk(server, Keyboard("/accept old", "/accept 30"), interactive=True, private=True)
+        async with talk.held():
+            await talk.wait_words("looking for a stranger ...")
+        assert talk.words[1:] == [
+            "before you meet strangers you must accept the terms: https://a.example/terms",
+            "/accept AGE, in years, does that",
+            "/accept: write your age in years, as /accept 30",
+            "accepted",
+            "looking for a stranger ...",
+        ]
 
     async def test_what_the_stranger_shares_is_told(self, server: V1Server) -> None:
         peer = {"id": "p9", "name": "bo", "role": "guest"}

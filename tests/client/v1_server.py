@@ -41,6 +41,7 @@ class V1Server:
     - `!never`: no answer at all
     - `!silent`: the message, but no reply
     - `!limit`: the first time, `rate_limited`
+    - `!unconfirmed`: the message, and `unavailable`
     - `!close CODE`: the connection ends with that code
 
     A path that holds `/status/NNN` answers with that HTTP status. `refusals` are the answers to the next hellos.
@@ -55,6 +56,7 @@ class V1Server:
         self.gate.set()
         self.refuse_version = False  # it closes with 4501
         self.deaf: set[str] = set()  # commands that it does not answer
+        self.required: dict[str, Any] | None = None  # what must be accepted first
         self.refusals: list[dict[str, Any]] = []
         self.said: list[str] = []  # messages, each once
         self.heard: list[dict[str, Any]] = []  # all commands
@@ -208,6 +210,8 @@ class V1Server:
             self._send(member, event)
 
     def _number(self, room: Room, event: dict[str, Any]) -> dict[str, Any]:
+        if room.booth and "text" in event:
+            event["stamp"] = f"stamp {len(room.events) + 1}"
         event |= {"room": room.name, "off": len(room.events) + 1, "mid": f"m{next(self._ids)}", "ts": 1}
         room.events.append(event)
         self._tell_room(room, event)
@@ -245,6 +249,23 @@ class V1Server:
         elif op == "block":
             self._reply(connection, command)
             self._end_booth(connection, command.get("room", ""), by="you")
+        elif op in ("edit", "delete", "react"):
+            kind = {"edit": "message.edited", "delete": "message.deleted", "react": "message.reaction"}[op]
+            more = {name: command[name] for name in ("text", "emoji", "on") if name in command}
+            room = self.rooms[command["room"]]
+            event = self._number(room, {"ev": kind, "from": person} | more)
+            self._reply(connection, command, epoch=room.epoch, off=event["off"])
+        elif op == "search":
+            said = [event for event in self.rooms["public"].events if command["text"] in event["text"]]
+            found = said[::-1][: command.get("limit", 50)]
+            self._reply(connection, command, messages=found, more=len(found) < len(said))
+        elif op == "report":
+            self._reply(connection, command, ref="r1")
+            if command["block"]:
+                self._end_booth(connection, command["room"], by="you")
+        elif op == "terms":
+            self.required = None
+            self._reply(connection, command)
         elif op in ("match.next", "match.find"):
             self._end_booth(connection)
             self._reply(connection, command, ticket="t")
@@ -279,10 +300,10 @@ class V1Server:
             if rooms[-1]["recovered"]:
                 missed += room.events[since["off"] :]
         fields = {"session": token, "person": person, "limits": self.limits, "ping_ms": self.ping_ms, "rooms": rooms}
-        self._reply(connection, command, **fields)
+        self._reply(connection, command, **fields, **({"required": self.required} if self.required else {}))
         for event in missed:
             self._send(connection, event)
-        if path.endswith("/chat/private") and not any("peer" in entry for entry in rooms):
+        if self.required is None and path.endswith("/chat/private") and not any("peer" in entry for entry in rooms):
             self._find(connection)
 
     def _sit(self, connection: ServerConnection, room: Room, since: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -328,7 +349,9 @@ class V1Server:
             event = self._number(room, _message(text, person) | {"key": key})
             before = self._keys[key] = event
             self.said.append(text)
-        if text != "!silent":
+        if text == "!unconfirmed":
+            self._refuse(connection, command, "unavailable", retry=True)
+        elif text != "!silent":
             fields = {"mid": before["mid"], "epoch": room.epoch, "off": before["off"], "ts": 1, "kept": "relayed"}
             self._reply(connection, command, **fields)
 

@@ -10,6 +10,9 @@ from parlour.core import commands
 from parlour.core.commands import Command, Line
 from parlour.core.connection import Connection, Pace
 from parlour.core.events import (
+    Accept,
+    Accuse,
+    Act,
     Amend,
     Answer,
     Avoid,
@@ -37,17 +40,23 @@ from parlour.core.events import (
     Release,
     Reply,
     ResumeReading,
+    Role,
+    Search,
     Seat,
     Sender,
     Show,
     Take,
     Tell,
+    Verify,
+    Weigh,
     Welcome,
 )
+from parlour.core.house import House
 from parlour.core.keys import Keyring
 from parlour.core.names import NameRules
 from parlour.core.plain import PlainConnection
-from parlour.core.session import House, SessionConnection
+from parlour.core.policy import Policy
+from parlour.core.session import SessionConnection
 from parlour.errors import Close, Refusal
 
 PACE: Final = Pace(rate=10.0, burst=30, ping=20.0, ping_timeout=10.0)
@@ -66,6 +75,9 @@ TRUSTED: Final = Pace(rate=None, burst=1, ping=1e7, ping_timeout=10.0)
 """The same without a limit."""
 
 WRONG: Final = Refusal("bad_frame", "send a JSON object")
+
+KEYS: Final = Keyring({"k1": bytes(32)}, "k1")
+UTC_MS: Final = 1_700_000_000_000
 
 PUBLIC: Final = Place("public")
 BOOTHS: Final = Place(booth=True)
@@ -176,12 +188,18 @@ class PlainPeer(Peer):
         place: Place = PUBLIC,
         names: NameRules | None = None,
         name: str | None = None,
+        role: Role = "user",
         now: float = 0.0,
         seated: bool = True,
+        policy: Policy | None = None,
+        address: str | None = None,
     ) -> None:
         super().__init__(now)
-        self.connection = PlainConnection("c-ada", pace, names or NameRules(), place, person="p-ada", name=name)
-        self.answers: list[Publish | Refusal] = []  # what became of its lines, in order
+        house = House(names or NameRules(), KEYS, lambda: "id", lambda: UTC_MS, policy=policy or Policy())
+        self.connection = PlainConnection(
+            "c-ada", pace, house, place, person="p-ada", name=name, role=role, address=address
+        )
+        self.answers: list[Publish | Weigh | Refusal] = []  # what became of its lines, in order
         self.answered_at: list[float] = []  # beside `answers`
         self.asked = self.connection.opened(now)
         if seated:
@@ -189,7 +207,7 @@ class PlainPeer(Peer):
 
     @property
     def said(self) -> list[str]:
-        """The texts that were published."""
+        """The texts that were published, and not weighed first."""
         return [answer.text for answer in self.answers if isinstance(answer, Publish)]
 
     @property
@@ -216,7 +234,7 @@ class PlainPeer(Peer):
             case Take(seat):
                 assert self.connection.room == seat.room or self.connection.ended
                 assert not self.answers, "said before it hears the room"
-            case Publish(room):
+            case Publish(room) | Weigh(Publish(room)):
                 assert room == self.connection.room or self.connection.ended
                 assert not self.left, "said without a seat"
                 self._answer(effect)
@@ -228,29 +246,60 @@ class PlainPeer(Peer):
             case _:
                 raise AssertionError(f"{effect} after opening")
 
-    def _answer(self, answer: Publish | Refusal) -> None:
+    def _answer(self, answer: Publish | Weigh | Refusal) -> None:
         self.answers.append(answer)
         self.answered_at.append(self.now)
 
 
-Asking: TypeAlias = Claim | Enter | Find | Cancel | Publish | Amend | Fetch | Look | CallMe | Avoid
-"""What an engine answers."""
+Asking: TypeAlias = (
+    Claim
+    | Enter
+    | Find
+    | Cancel
+    | Publish
+    | Amend
+    | Fetch
+    | Look
+    | CallMe
+    | Avoid
+    | Search
+    | Weigh
+    | Verify
+    | Accuse
+    | Act
+)
+"""What an engine answers, or the desk."""
+
+
+def number(asked: Asking) -> int | None:
+    """Under which number the answer is to come."""
+    return asked.publish.re if isinstance(asked, Weigh) else asked.re
 
 
 class World:
     """What the sessions of one server share, with a time of day that is set by hand."""
 
-    def __init__(self, *, has_booths: bool = True, welcome: str | None = None, reserved: Sequence[str] = ()) -> None:
-        self.utc_ms = 1_700_000_000_000
+    def __init__(
+        self,
+        *,
+        has_booths: bool = True,
+        welcome: str | None = None,
+        reserved: Sequence[str] = (),
+        policy: Policy | None = None,
+        has_tokens: bool = False,
+    ) -> None:
+        self.utc_ms = UTC_MS
         ids = count(1)
-        keys = Keyring({"k1": bytes(32)}, "k1")
+        self.policy = policy or Policy()
         self.house = House(
             NameRules(reserved),
-            keys,
+            KEYS,
             lambda: f"id-{next(ids)}",
             lambda: self.utc_ms,
             has_booths=has_booths,
             welcome=welcome,
+            policy=self.policy,
+            has_tokens=has_tokens,
         )
 
 
@@ -271,13 +320,23 @@ class SessionPeer(Peer):
         world: World | None = None,
         person: str | None = None,
         name: str | None = None,
+        role: Role = "user",
         may_meet: Callable[[], bool] = lambda: True,
+        address: str | None = None,
         now: float = 0.0,
     ) -> None:
         super().__init__(now)
         self.world = world or World()
         self.connection = SessionConnection(
-            "c-ada", pace, self.world.house, place, person=person, name=name, may_meet=may_meet
+            "c-ada",
+            pace,
+            self.world.house,
+            place,
+            person=person,
+            name=name,
+            role=role,
+            may_meet=may_meet,
+            address=address,
         )
         self.waiting: set[int] = set()  # numbers of commands that have no answer yet
         self.answers: dict[int, Answer | Refusal] = {}  # by number
@@ -287,7 +346,9 @@ class SessionPeer(Peer):
         self.seats: set[str] = set()  # those that the engine has given it
         self.lost: dict[str, bool] = {}  # seats given up: whether they were lost
         self._numbers = count(101)  # tests number by hand from 1 on
-        self.asked: list[Asking] = []  # what the engine has not answered, for tests where it is not asked by hand
+        self.asked: list[Asking] = []  # what is not answered yet, for tests where that is not done by hand
+        self.said: list[Publish] = []  # also what is weighed first
+        self.accepted: list[Accept] = []
         self._last: list[Effect] = []
         assert not self.carry_out(self.connection.opened(now))
 
@@ -411,15 +472,20 @@ class SessionPeer(Peer):
                 assert room in self.hears
             case Release():
                 assert not self.hears
-            case Publish() | Amend() | Fetch() | Look() | CallMe() | Find() | Claim() | Enter() | Cancel() | Avoid():
-                self._ask(effect)
-            case _:
+            case Accept():
+                self.accepted.append(effect)
+            case PauseReading() | ResumeReading() | Ping() | End():
                 raise AssertionError(f"{effect} for nobody")
+            case _:
+                self._ask(effect)
 
     def _ask(self, asking: "Asking") -> None:
         self.asked.append(asking)
         match asking:
-            case Publish(room) | Amend(room) | Fetch(room):
+            case Publish(room) | Weigh(Publish(room)):
+                assert room in self.hears
+                self.said.append(asking.publish if isinstance(asking, Weigh) else asking)
+            case Amend(room) | Fetch(room):
                 assert room in self.hears
             case Look(room):
                 assert room is None or room in self.hears

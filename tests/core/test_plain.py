@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 
@@ -15,6 +15,7 @@ from parlour.core.events import (
     Enter,
     Find,
     MatchBack,
+    MatchFound,
     Member,
     Place,
     Publish,
@@ -22,10 +23,29 @@ from parlour.core.events import (
     Seat,
     Sender,
     Take,
+    Weigh,
 )
+from parlour.core.filter import FilterRules
+from parlour.core.gate import NOT_MET, Gate
+from parlour.core.moderation import Verdict
 from parlour.core.names import NameRules
-from parlour.errors import INTERNAL, NO_PONG, RATE, REPLACED, RESTART, SLOW, TOO_MANY_ERRORS, UNFINISHED, Refusal
-from tests.core.peer import BOOTHS, FREE, PUBLIC, UNPINGED, WRONG, PlainPeer
+from parlour.core.penalties import Mode, Penalties
+from parlour.core.policy import Policy
+from parlour.core.records import Ban, Mute
+from parlour.errors import (
+    BANNED,
+    INTERNAL,
+    NO_PONG,
+    RATE,
+    REPLACED,
+    RESTART,
+    ROOM_CLOSED,
+    SLOW,
+    TOO_MANY_ERRORS,
+    UNFINISHED,
+    Refusal,
+)
+from tests.core.peer import BOOTHS, FREE, PUBLIC, UNPINGED, UTC_MS, WRONG, PlainPeer
 
 LARGE: Final = HOLD_LIMIT - HOLD_OVERHEAD
 """Characters of a line that fills all that is held for a client."""
@@ -134,11 +154,8 @@ def test_what_is_said_before_the_seat_is_said_from_it() -> None:
     ada.say("two")
     assert ada.answers == []
     ada.sit("booth-1")
-    assert [answer.text if isinstance(answer, Publish) else answer.code for answer in ada.answers] == [
-        "one",
-        "bad_frame",
-        "two",
-    ]
+    assert [type(answer) for answer in ada.answers] == [Publish, Refusal, Publish]
+    assert (ada.said, ada.refused) == (["one", "two"], ["bad_frame"])
     assert ada.connection.room == "booth-1"
 
 
@@ -204,6 +221,141 @@ def test_refusals_that_were_held_count_too() -> None:
     ada.say("too late")
     ada.sit()
     assert (ada.close, len(ada.refused), ada.said) == (TOO_MANY_ERRORS, 10, [])
+
+
+# Who may not come in, and what may not be said
+
+
+WORDS: Final = FilterRules(words={"spam": "refuse", "maybe": "hold", "hm": "flag"})
+
+
+def judged(penalties: Penalties | None = None, rules: FilterRules | None = None, *, classifies: bool = False) -> Policy:
+    policy = Policy(rules=rules, classifies=classifies)
+    policy.change(penalties=penalties)
+    return policy
+
+
+@pytest.mark.parametrize(("kind", "subject"), [("person", "p-ada"), ("address", "h-1")])
+@pytest.mark.parametrize("place", [PUBLIC, BOOTHS])
+def test_one_who_is_banned_is_told_so_and_let_go(
+    place: Place, kind: Literal["person", "address"], subject: str
+) -> None:
+    """Before it asks for a seat; it should not come back."""
+    policy = judged(Penalties(bans=[Ban("b1", kind, subject, "rude", 0, None, "operator:o1")]))
+    ada = PlainPeer(place=place, name="Ada", policy=policy, address="h-1", seated=False)
+    refusal, end = ada.asked
+    assert isinstance(refusal, Refuse)
+    assert refusal.refusal.code == "banned"
+    assert end == End(BANNED)
+    assert ada.connection.ended
+    assert not BANNED.reconnect
+
+
+def test_one_whom_no_ban_meets_comes_in() -> None:
+    """Whoever else is banned, and once a ban is over."""
+    bans = [
+        Ban("b1", "person", "p-bo", "", 0, None, "operator:o1"),
+        Ban("b2", "person", "p-ada", "", 0, UTC_MS, "operator:o1"),
+        Ban("b3", "address", "h-2", "", 0, None, "operator:o1"),
+    ]
+    ada = PlainPeer(policy=judged(Penalties(bans=bans)), address="h-1")
+    ada.say("hello")
+    assert ada.said == ["hello"]
+
+
+def test_one_who_can_not_accept_terms_meets_no_strangers() -> None:
+    """It has no word for that, and should not come back; public rooms ask for nothing."""
+    policy = Policy(gate=Gate("1", "https://example.org/terms"))
+    refusal, end = PlainPeer(place=BOOTHS, policy=policy, seated=False).asked
+    assert isinstance(refusal, Refuse)
+    assert refusal.refusal.code == "required"
+    assert end == End(NOT_MET)
+    assert not NOT_MET.reconnect
+    ada = PlainPeer(policy=policy)
+    ada.say("hello")
+    assert ada.said == ["hello"]
+
+
+@pytest.mark.parametrize(
+    ("penalties", "code"),
+    [
+        (Penalties(mutes=[Mute("m1", "p-ada", None, "", 0, None, "operator:o1")]), "muted"),
+        (Penalties(mutes=[Mute("m1", "p-ada", "public", "", 0, None, "operator:o1")]), "muted"),
+        (Penalties(modes={"public": Mode(locked=True)}), "locked"),
+    ],
+)
+def test_what_may_not_be_said_is_refused_and_no_error(penalties: Penalties, code: str) -> None:
+    """However often one tries; then one speaks again."""
+    policy = judged(penalties)
+    ada = PlainPeer(FREE, policy=policy)
+    for _ in range(2 * ERRORS_LIMIT):
+        ada.say("hello")
+    assert ada.refused == [code] * 2 * ERRORS_LIMIT
+    policy.change(penalties=Penalties())
+    ada.say("hello")
+    assert (ada.said, ada.ended) == (["hello"], None)
+
+
+def test_a_moderator_speaks_in_a_locked_room() -> None:
+    """By the word of the host app; a role without a name that was proved counts for nothing."""
+    locked = judged(Penalties(modes={"public": Mode(locked=True)}))
+    ada = PlainPeer(name="Ada", role="moderator", policy=locked)
+    ada.say("hello")
+    assert ada.said == ["hello"]
+    assert ada.connection.sender == Sender("p-ada", "Ada", "moderator")
+    bo = PlainPeer(role="moderator", policy=locked)
+    bo.say("hello")
+    assert (bo.refused, bo.connection.sender.role) == (["locked"], "guest")
+
+
+def test_in_a_slow_room_one_waits_for_ones_turn() -> None:
+    """What comes too soon is refused, not held: it might be for an hour."""
+    ada = PlainPeer(policy=judged(Penalties(modes={"public": Mode(slow_ms=10_000)})))
+    ada.say("hello")
+    ada.say("hello?")
+    assert (ada.said, ada.refused) == (["hello"], ["rate_limited"])
+
+
+def test_what_the_filter_found_is_refused_or_weighed() -> None:
+    """What passes is said at once."""
+    ada = PlainPeer(policy=judged(rules=WORDS))
+    for text in ("hello", "spam", "hm", "maybe"):
+        ada.say(text)
+    assert (ada.said, ada.refused) == (["hello"], ["forbidden"])
+    kinds = [(answer.publish.text, answer.verdict) for answer in ada.answers if isinstance(answer, Weigh)]
+    assert kinds == [("hm", Verdict("flag", ("word",))), ("maybe", Verdict("hold", ("word",)))]
+
+
+def test_in_a_booth_nothing_waits_for_a_moderator() -> None:
+    """None looks into one."""
+    ada = PlainPeer(place=BOOTHS, policy=judged(rules=WORDS), seated=False)
+    ada.sit("booth-1")
+    ada.say("maybe")
+    ada.say("hm")
+    assert (ada.said, ada.refused) == (["hm"], ["forbidden"])
+
+
+def test_what_one_says_first_in_a_booth_opens_a_talk() -> None:
+    """What was refused was not said; and so it is again, if one is told of another stranger. In a room nothing does."""
+    policy = judged(rules=WORDS, classifies=True)
+    ada = PlainPeer(place=BOOTHS, policy=policy, seated=False)
+    ada.sit("booth-1")
+    for text in ("spam", "hello", "how are you?"):
+        ada.say(text)
+    ada.connection.told(MatchFound("booth-1", "e1", 3, Sender("local-bo", None)), None)
+    ada.say("hello")
+    assert [answer.opening for answer in ada.answers if isinstance(answer, Weigh)] == [True, False, True]
+    bo = PlainPeer(policy=policy)
+    bo.say("hello")
+    assert [answer.opening for answer in bo.answers if isinstance(answer, Weigh)] == [False]
+
+
+def test_a_room_that_is_over_ends_the_connection() -> None:
+    """It was the only one."""
+    ada = PlainPeer()
+    assert ada.carry_out(ada.connection.closed("tea")) == []
+    ada.carry_out(ada.connection.closed("public"))
+    assert (ada.close, ada.left) == (ROOM_CLOSED, ["public"])
 
 
 # The rate

@@ -6,7 +6,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from parlour.core.commands import Line
 from parlour.core.connection import CALM, ERRORS_LIMIT, HOLD_LIMIT, PIECES_LIMIT, STALL_LIMIT, Pace
-from parlour.core.events import Publish
+from parlour.core.events import Publish, Weigh
+from parlour.core.policy import Policy
 from parlour.errors import NO_PONG, RATE, REPLACED, TOO_MANY_ERRORS, UNFINISHED, Refusal
 from tests.core.peer import PlainPeer
 
@@ -33,12 +34,19 @@ class AnyLife(RuleBasedStateMachine):
     @initialize(pace=PACES, now=CLOCKS)
     def open(self, pace: Pace, now: float) -> None:
         self.pace = pace
-        self.peer = PlainPeer(pace, now=now, seated=False)
+        self.policy = Policy()
+        self.peer = PlainPeer(pace, now=now, seated=False, policy=self.policy)
         self.due: list[str] = []  # what must become of its lines, in order: a text, or a refusal's words
 
     @property
     def answers(self) -> list[str]:
-        return [answer.text if isinstance(answer, Publish) else answer.message for answer in self.peer.answers]
+        return [self.words(answer) for answer in self.peer.answers]
+
+    @staticmethod
+    def words(answer: Publish | Weigh | Refusal) -> str:
+        if isinstance(answer, Refusal):
+            return answer.message
+        return answer.text if isinstance(answer, Publish) else answer.publish.text
 
     @property
     def seated(self) -> bool:
@@ -64,6 +72,12 @@ class AnyLife(RuleBasedStateMachine):
     def say_much(self, size: int, lines: int) -> None:
         for _ in range(lines):
             self.say(True, size)
+
+    @rule(classifies=st.booleans())
+    def weigh(self, classifies: bool) -> None:
+        """From now on each line is weighed before it is said, or none is."""
+        self.policy.classifies = classifies
+        self.policy.change()
 
     @rule(frames=st.sampled_from([1, 1, 31]))
     def control(self, frames: int) -> None:

@@ -21,6 +21,7 @@ from parlour.core.events import (
     MemberRenamed,
     Message,
     Numbered,
+    Page,
     Position,
     Publish,
     Published,
@@ -33,6 +34,7 @@ from parlour.core.events import (
     TypingShown,
 )
 from parlour.core.keys import Keyring
+from parlour.core.records import Found, KnownKey, StoredRoom
 from parlour.core.room import (
     AMENDABLE_SECONDS,
     INTIMATE,
@@ -47,6 +49,9 @@ from parlour.core.room import (
     RECENT_IN_BOOTH,
     Booth,
     Room,
+    joined,
+    published,
+    words_of,
 )
 from parlour.errors import Refusal
 
@@ -623,6 +628,195 @@ def test_a_message_bears_fifty_kinds_of_emoji() -> None:
     world.react(mid, BO, kinds[0])
     world.react(mid, ADA, kinds[1], on=False)
     world.react(mid, BO, kinds[-1])
+
+
+def test_moderators_delete_whatever_was_said_in_public() -> None:
+    """At any time, also lines. They edit nothing; nor is a booth theirs."""
+    mo = Member("c-mo", Sender("p-mo", "Mo", "moderator"))
+    world = World(members=(ADA, DI, mo))
+    mid = world.say()
+    world.room.publish(Publish("tea", DI, "hello"), "m0", world.ts)
+    world.now += AMENDABLE_SECONDS + 1
+    assert world.refusal(Amend("tea", mo, mid, text="x")) == "forbidden"
+    assert world.delete(mid, mo) == Deleted("tea", "e1", 3, mid, world.ts, mo.sender)
+    world.delete("m0", mo)
+    assert [world.now_is(one).message.deleted for one in (mid, "m0")] == [True, True]
+    assert world.refusal(Amend("tea", mo, mid)) == "not_found"
+
+
+def test_who_has_no_seat_removes_what_was_said() -> None:
+    """Once."""
+    world = World()
+    mid = world.say("secret")
+    by = Sender("op", "Operator", "admin")
+    assert world.room.remove(mid, by, world.ts) == (Deleted("tea", "e1", 2, mid, world.ts, by), Changed("e1", 2))
+    for gone in (mid, "m9"):
+        refusal = world.room.remove(gone, by, world.ts)
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == "not_found"
+    assert "secret" not in repr(world.missed(0))
+
+
+# What a store brings back
+
+
+def stored(off: int, text: str = "hi", *, key: str | None = "k", ts: int = 0, epoch: str = "e0") -> Message:
+    return Message("tea", epoch, off, f"s{off}", ts, ADA.sender, text, None, key)
+
+
+def restored(world: World, *events: Numbered, off: int = 0, keys: Sequence[KnownKey] = ()) -> None:
+    off = off or events[-1].off
+    world.room.restore(StoredRoom("tea", "Tea", off=off, keys=keys), events, world.ts, world.now)
+
+
+def test_a_room_goes_on_where_it_was() -> None:
+    """With what became of the messages, also of those that came before what it remembers."""
+    world = World(Room("tea", "e1"))
+    gone = Message("tea", "e0", 6, "s6", world.ts, ADA.sender, "", key="k6", deleted=True)
+    changes: list[Numbered] = [
+        Edited("tea", "e0", 7, "s5", world.ts, ADA.sender, "five!"),
+        Reacted("tea", "e0", 8, "s5", world.ts, BO.sender, THUMB, on=True),
+        Reacted("tea", "e0", 9, "s5", world.ts, ADA.sender, THUMB, on=True),
+        Reacted("tea", "e0", 10, "s5", world.ts, BO.sender, THUMB, on=False),
+        Deleted("tea", "e0", 11, "s6", world.ts, ADA.sender),
+        Edited("tea", "e0", 12, "s1", world.ts, ADA.sender, "of long ago"),
+    ]
+    restored(world, stored(5, "five!", ts=world.ts), gone, *changes)
+    assert world.room.first_off == 5
+    assert world.now_is("s5").message.text == "five!"
+    assert (world.now_is("s5").edited, world.now_is("s5").reactions) == (world.ts, {THUMB: ("p-ada",)})
+    assert world.now_is("s6") == Remembered(gone, None, {})
+    assert world.say() == "m1"
+    assert world.room.off == 13
+    assert world.missed(4) == world.missed(4, "e0")
+    assert set(world.room._amended) == {"s5"}
+
+
+def test_what_was_said_before_a_restart_is_as_old_as_it_was() -> None:
+    """By the time of day; one that is said to come from the future was said now."""
+    world = World(Room("tea", "e1"))
+    old, new, future = (world.ts - round(1000 * age) for age in (AMENDABLE_SECONDS + 1, AMENDABLE_SECONDS - 1, -3_600))
+    restored(world, stored(1, ts=old), stored(2, ts=new), stored(3, ts=future), stored(4, key=None, ts=future))
+    assert world.refusal(Amend("tea", ADA, "s1", text="x")) == "expired"
+    assert world.refusal(Amend("tea", ADA, "s4", text="x")) == "expired"
+    world.edit("s2", "x")
+    world.now += 2
+    assert world.refusal(Amend("tea", ADA, "s2", text="x")) == "expired"
+    world.edit("s3", "x")
+    world.now += AMENDABLE_SECONDS
+    assert world.refusal(Amend("tea", ADA, "s3", text="x")) == "expired"
+
+
+def test_keys_are_known_again() -> None:
+    """For the rest of their ten minutes. Where the text was changed, none can be told from another."""
+    world = World(Room("tea", "e1"))
+    ts = world.ts - 60_000
+    said = hash(("hello", None))
+    keys = [KnownKey("p-ada", key, "e0", off, f"s{off}", ts, said) for off, key in ((1, "k1"), (2, "k2"))]
+    restored(world, off=2, keys=[keys[0], KnownKey("p-ada", "k2", "e0", 2, "s2", ts, None)])
+    world.room.join(ADA)
+    assert world.send("hello") == Published("tea", "e0", 1, "s1", ts, dup=True, kept="stored")
+    assert isinstance(world.send("other"), Refusal)
+    again = world.send("whatever", key="k2")
+    assert isinstance(again, Published)
+    assert again.mid == "s2"
+    world.now += KEYS_SECONDS - 59
+    assert world.send("hello") == Published("tea", "e1", 3, "m1", world.ts)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "off", "is_known"),
+    [
+        *(("a", 47, True), ("a", 48, True), ("a", 49, False), ("a", 50, False), ("b", 48, True), ("b", 50, True)),
+        *(("b", 52, False), ("c", 48, True), ("c", 51, True), ("c", 52, False), ("d", 48, False), ("d", 0, False)),
+    ],
+)
+def test_positions_of_earlier_numberings(epoch: str, off: int, is_known: bool) -> None:
+    """49 and 50 were shown in epoch a, and not stored; nor was 52, in b. c is this one."""
+    world = World(Room("tea", "c"), members=())
+    restored(world, *(stored(n, epoch="a") for n in (47, 48)), *(stored(n, epoch="b") for n in (49, 50, 51)))
+    missed = world.missed(off, epoch)
+    assert (missed is not None) is is_known
+
+
+def test_who_saw_nothing_saw_nothing_else() -> None:
+    """In whatever numbering, if all that was said is there: which a store alone can tell."""
+    world = World(Room("tea", "c"), members=())
+    restored(world, stored(1, epoch="b"), stored(2, epoch="b"))
+    assert world.missed(0, "a") == world.missed(0, "c") == [stored(1, epoch="b"), stored(2, epoch="b")]
+
+
+def test_messages_of_long_ago_are_changed_as_the_store_has_them() -> None:
+    """And as they became since; they are not remembered by that."""
+    world = World(Room("tea", "e1"))
+    restored(world, off=40)
+    world.room.join(ADA)
+    old = Remembered(stored(5, "old", ts=world.ts - 1000), None, {"x": ["p-bo"]})
+    edit, react, delete = (
+        Amend("tea", ADA, "s5", text="new"),
+        Amend("tea", ADA, "s5", emoji="x"),
+        Amend("tea", ADA, "s5"),
+    )
+    assert world.refusal(edit) == "not_found"
+    for number, amend in enumerate((edit, react, react, delete)):
+        outcome = world.room.amend(amend, world.ts, world.now, old)
+        assert not isinstance(outcome, Refusal)
+        assert (outcome[0] is None) is (number == 2)
+        if number == 1:
+            assert world.room.as_now([old]) == [
+                Remembered(stored(5, "new", ts=world.ts - 1000), world.ts, {"x": ("p-bo", "p-ada")})
+            ]
+    assert world.room.off == 43
+    (now,) = world.room.as_now([old])
+    assert (now.message.text, now.message.deleted, now.reactions) == ("", True, {})
+    outcome = world.room.amend(react, world.ts, world.now, old)
+    assert isinstance(outcome, Refusal)
+    assert "new" not in repr(world.missed(40))
+    elsewhere = Remembered(Message("go", "e0", 1, "s5", world.ts, ADA.sender, "old", key="k"), None, {})
+    assert isinstance(world.room.amend(edit, world.ts, world.now, elsewhere), Refusal)
+    assert not world.room._amended
+
+
+def test_it_is_told_what_is_stored() -> None:
+    """To who sends it again; of a later message under the key it says nothing."""
+    world = World()
+    message = world.room.publish(Publish("tea", ADA, "hello", key="k1"), "m0", world.ts)
+    world.room.keep_key(Publish("tea", ADA, "hello", key="k1"), "k1", published(message), world.now)
+    world.room.note_stored(Message("tea", "e0", 9, "other", 1, ADA.sender, "hello", key="k1"))
+    world.room.note_stored(Message("tea", "e1", 9, "line", 1, DI.sender, "hello"))
+    again = world.send("hello")
+    assert isinstance(again, Published)
+    assert (again.kept, again.dup) == ("relayed", True)
+    world.room.note_stored(message)
+    assert world.send("hello") == Published("tea", "e1", 1, "m0", world.ts, dup=True, kept="stored")
+
+
+def test_words() -> None:
+    """Whatever stands between them."""
+    assert words_of("Tea,  TEA & Crème-brûlée!") == {"tea", "crème", "brûlée"}
+    world = World()
+    for text in ("Green tea", "teapot, green", "tea"):
+        world.say(text)
+    found = [one.message.text for one in world.room.matching(words_of("TEA green"))]
+    assert found == ["Green tea"]
+    world.delete("m1")
+    assert list(world.room.matching(words_of("green"))) == [world.now_is("m2")]
+
+
+def test_a_page_is_joined_with_what_is_stored_before_it() -> None:
+    """At the offset from which on the room remembers; what is stored after that comes once."""
+    one, two, three, four = (Remembered(stored(off), None, {}) for off in range(1, 5))
+    page = Page("tea", "e1", [three, four], False)
+    back = joined(page, 3, Found([one, two], False), 3, forward=False)
+    assert (back.messages, back.more) == ([two, three, four], True)
+    back = joined(page, 3, Found([one, two], True), 4, forward=False)
+    assert (back.messages, back.more) == ([one, two, three, four], True)
+    on = joined(page, 3, Found([one, two, three], True), 3, forward=True)
+    assert (on.messages, on.more) == ([one, two, three], True)
+    on = joined(page, 3, Found([one, two, three, four], False), 4, forward=True)
+    assert (on.messages, on.more) == ([one, two, three, four], False)
+    on = joined(page, 3, Found([one], True), 4, forward=True)
+    assert (on.messages, on.more) == ([one], True)
 
 
 # Pages

@@ -10,6 +10,7 @@ from parlour.core import commands
 from parlour.core.commands import Command, Line, Wish
 from parlour.core.connection import CONTROL_BURST, ERRORS_LIMIT, HOLD_LIMIT, HOLD_OVERHEAD, STALL_LIMIT, Pace
 from parlour.core.events import (
+    Accuse,
     Amend,
     Asked,
     Avoid,
@@ -48,7 +49,9 @@ from parlour.core.events import (
     Refuse,
     Release,
     Reply,
+    Reported,
     RoomList,
+    Search,
     Seat,
     Sender,
     Show,
@@ -101,6 +104,8 @@ OBEYED: Final[dict[str, Command]] = {
     "match.next": commands.Next(),
     "block": commands.Block("p-bo"),
     "unblock": commands.Unblock("p-bo"),
+    "search": commands.Search("tea"),
+    "report": commands.Report("public", "rude", (Reported("m1", 1, 7, "p-bo", "hi", ""),)),
 }
 PASSING: Final[dict[str, Command]] = {
     "typing": commands.Typing("public"),
@@ -261,9 +266,9 @@ def test_tokens_of_others_are_refused() -> None:
 
 
 def test_what_is_kept_for_later_is_ignored() -> None:
-    """Terms, and which program it is."""
+    """Which program it is; and terms, where there are none."""
     ada = SessionPeer(place=PUBLIC)
-    ada.come_in(commands.Hello(terms="2025-01", client=commands.Program("tui", "1.0")))
+    ada.come_in(commands.Hello(terms="2025-01", age=30, client=commands.Program("tui", "1.0")))
     assert ada.hears == {"public"}
 
 
@@ -610,6 +615,8 @@ def test_each_command_has_its_effect() -> None:
         "match.next": Find(me, Wanted(), 113),
         "block": Avoid(me, "p-bo", None, True, 114),
         "unblock": Avoid(me, "p-bo", None, False, 115),
+        "search": Search("tea", None, 50, 116),
+        "report": Accuse(me, "public", "rude", (Reported("m1", 1, 7, "p-bo", "hi", ""),), re=117),
     }
     assert {op: ada.pass_on(OBEYED[op]) for op in expected} == expected
     assert expected.keys() == OBEYED.keys() - {"leave"}

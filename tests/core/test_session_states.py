@@ -1,5 +1,6 @@
 """A connection with a session under any order of commands, answers, letters and time: what holds whatever happens."""
 
+from dataclasses import replace
 from itertools import count
 
 from hypothesis import settings
@@ -10,6 +11,9 @@ from parlour.core import commands
 from parlour.core.commands import Command
 from parlour.core.connection import HOLD_LIMIT, STALL_LIMIT, Pace
 from parlour.core.events import (
+    Accuse,
+    Act,
+    Acted,
     Amend,
     Answer,
     Avoid,
@@ -21,25 +25,50 @@ from parlour.core.events import (
     Done,
     Enter,
     Fetch,
+    Filed,
     Find,
     Here,
     Look,
     MatchAway,
     MatchEnded,
+    Matches,
     MatchWaiting,
+    Moderated,
     Named,
     Page,
+    Person,
     Place,
     Position,
+    Proved,
     Publish,
     Published,
+    Reported,
+    Search,
     Seat,
     Ticket,
+    Verify,
+    Weigh,
     Welcome,
 )
+from parlour.core.filter import FilterRules
+from parlour.core.gate import Gate
+from parlour.core.penalties import Mode, Penalties
+from parlour.core.policy import Policy
+from parlour.core.records import Ban, Mute
 from parlour.core.session import HELLO_LIMIT
-from parlour.errors import NO_HELLO, NO_PONG, RATE, REPLACED, RESTART, TOO_MANY_ERRORS, UNFINISHED, Close, Refusal
-from tests.core.peer import BOOTHS, NOWHERE, PUBLIC, WRONG, Asking, SessionPeer
+from parlour.errors import (
+    BANNED,
+    NO_HELLO,
+    NO_PONG,
+    RATE,
+    REPLACED,
+    RESTART,
+    TOO_MANY_ERRORS,
+    UNFINISHED,
+    Close,
+    Refusal,
+)
+from tests.core.peer import BOOTHS, NOWHERE, PUBLIC, WRONG, Asking, SessionPeer, World, number
 
 PACES = st.builds(
     Pace,
@@ -65,13 +94,28 @@ HELLOS = st.builds(
     session=st.sampled_from([None] * 7 + ["forged"]),
     resume=RESUMES,
     name=st.one_of(st.none(), NAMES),
+    terms=st.sampled_from([None, None, "1", "2"]),
+    age=st.sampled_from([None, 12, 17, 30]),
 )
+TEXTS = st.sampled_from(["hi", "hi", "spam", "hm"])
+GATES = st.sampled_from([None, None, Gate("2"), Gate("2", bands={"16-17": 16, "adult": 18})])
+RULES = FilterRules(words={"spam": "refuse", "hm": "flag"})
+BY = "operator:o1"
+PENALTIES = st.sampled_from(
+    [
+        Penalties(),
+        Penalties(modes={"public": Mode(locked=True), "tea": Mode(slow_ms=3000)}),
+        Penalties(bans=[Ban("b1", "address", "h-1", "", 0, None, BY)]),
+        Penalties(mutes=[Mute("m1", "p-bo", None, "", 0, None, BY)]),
+    ]
+)
+SAID = Reported("m1", 1, 7, "p-bo", "hi", "")
 COMMANDS = st.one_of(
     HELLOS,
     st.builds(commands.Join, room=st.sampled_from(["public", "tea"])),
     st.builds(commands.Leave, room=ROOMS),
-    st.builds(commands.Send, room=ROOMS, key=st.just("k"), text=st.just("hi")),
-    st.builds(commands.Edit, room=ROOMS, mid=st.just("m"), text=st.just("hi")),
+    st.builds(commands.Send, room=ROOMS, key=st.sampled_from(["k1", "k2"]), text=TEXTS),
+    st.builds(commands.Edit, room=ROOMS, mid=st.just("m"), text=TEXTS),
     st.builds(commands.Delete, room=ROOMS, mid=st.just("m")),
     st.builds(commands.React, room=ROOMS, mid=st.just("m"), emoji=st.sampled_from(["\U0001f44d", "ok"])),
     st.builds(commands.History, room=ROOMS),
@@ -83,6 +127,21 @@ COMMANDS = st.one_of(
     st.just(commands.Cancel()),
     st.builds(commands.Block, person=st.just("p-bo")),
     st.just(commands.Ping()),
+    st.builds(commands.Search, text=st.sampled_from(["hi", " "]), room=st.sampled_from([None, "tea"])),
+    st.builds(commands.Terms, version=st.sampled_from(["1", "2"]), age=st.sampled_from([None, 12, 30])),
+    st.builds(commands.Report, room=ROOMS, reason=st.sampled_from(["rude", ""]), messages=st.just((SAID,))),
+    st.sampled_from(
+        [
+            commands.ModDelete("public", "m"),
+            commands.ModKick("p-bo"),
+            commands.ModMute("p-bo"),
+            commands.ModUnmute("p-bo"),
+            commands.ModBan("p-bo"),
+            commands.ModUnban("p-bo"),
+            commands.ModLock("public"),
+            commands.ModSlow("public", 3),
+        ]
+    ),
 )
 PASSING = st.one_of(
     st.builds(commands.Typing, room=ROOMS),
@@ -102,10 +161,30 @@ REFUSALS = st.sampled_from(
 class AnySession(RuleBasedStateMachine):
     """`SessionPeer` checks after each call that every command has one answer, that no effect concerns a room which is
     not heard, that what is heard is what the connection says, and that nothing comes after the end. Here is an engine
-    that takes its time."""
+    that takes its time, and a desk."""
 
-    @initialize(now=CLOCKS, pace=PACES, place=PLACES, proved=st.booleans(), hello=HELLOS, way=WAYS)
-    def open(self, now: float, pace: Pace, place: Place, proved: bool, hello: commands.Hello, way: str) -> None:
+    @initialize(
+        now=CLOCKS,
+        pace=PACES,
+        place=PLACES,
+        proved=st.booleans(),
+        hello=HELLOS,
+        way=WAYS,
+        gate=GATES,
+        tokens=st.booleans(),
+    )
+    def open(
+        self,
+        now: float,
+        pace: Pace,
+        place: Place,
+        proved: bool,
+        hello: commands.Hello,
+        way: str,
+        gate: Gate | None,
+        tokens: bool,
+    ) -> None:
+        self.world = World(policy=Policy(gate=gate), has_tokens=tokens)
         self.numbers = count(1)
         self.booths = count(1)
         self.last_booth = "booth-0"
@@ -121,8 +200,16 @@ class AnySession(RuleBasedStateMachine):
     def connect(self, now: float, pace: Pace, place: Place, proved: bool, hello: commands.Hello, way: str) -> None:
         self.is_searching = False
         self.kept: str | None = None  # a booth where the session has a seat without a connection
+        self.said_before_mute: int | None = None  # how many messages; while it is muted
         self.peer = SessionPeer(
-            pace, place=place, person="u-ada" if proved else None, name="Ada" if proved else None, now=now
+            pace,
+            place=place,
+            world=self.world,
+            person="u-ada" if proved else None,
+            name="Ada" if proved else None,
+            role="moderator",
+            address="h-1",
+            now=now,
         )
         if way != "silent":
             self.say(hello, 0)
@@ -132,6 +219,10 @@ class AnySession(RuleBasedStateMachine):
     @property
     def over(self) -> bool:
         return self.peer.connection.ended
+
+    @property
+    def has_come_in(self) -> bool:
+        return not self.over and any(isinstance(answer, Welcome) for answer in self.peer.answers.values())
 
     @property
     def booth(self) -> str | None:
@@ -189,11 +280,11 @@ class AnySession(RuleBasedStateMachine):
     def answer(self, pick: int, refusal: Refusal | None, kept: bool) -> None:
         """One of what it was asked, in any order."""
         asked = self.peer.asked.pop(pick % len(self.peer.asked))
-        if isinstance(asked, Claim) and refusal is not None and refusal.code != "unavailable":
+        if isinstance(asked, Claim | Verify) and refusal is not None and refusal.code != "unavailable":
             refusal = None  # no engine refuses a session for its name, or a room
         if isinstance(asked, Find) and refusal is None:
             self.begin_search(asked)
-        self.peer.answer(refusal or self.answer_to(asked, kept), asked.re)
+        self.peer.answer(refusal or self.answer_to(asked, kept), number(asked))
 
     def answer_to(self, asked: Asking, kept: bool) -> Answer | Refusal:
         match asked:
@@ -210,8 +301,16 @@ class AnySession(RuleBasedStateMachine):
             case Cancel():
                 self.is_searching = False
                 return Done()
-            case Publish(room):
+            case Publish(room) | Weigh(Publish(room)):
                 return Published(room, "e1", 1, "m", 7)
+            case Verify():
+                return Proved(Person("ada", "Ada", "moderator"))
+            case Search():
+                return Matches([], more=False)
+            case Accuse():
+                return Filed("r1")
+            case Act():
+                return Acted()
             case Amend():
                 return Changed("e1", 2)
             case Fetch(room):
@@ -258,6 +357,32 @@ class AnySession(RuleBasedStateMachine):
     def tell(self, letter: MatchWaiting | MatchAway | MatchEnded) -> None:
         self.peer.tell(letter)
 
+    # The desk
+
+    @rule(penalties=PENALTIES)
+    def change(self, penalties: Penalties) -> None:
+        self.said_before_mute = None
+        self.world.policy.change(penalties=penalties)
+
+    @precondition(lambda self: self.has_come_in)
+    @rule()
+    def mute(self) -> None:
+        mutes = [Mute("m1", self.peer.connection.person, None, "", 0, None, BY)]
+        self.world.policy.change(penalties=Penalties(mutes=mutes))
+        self.said_before_mute = len(self.peer.said)
+        self.peer.tell(Moderated("muted", ""))
+
+    @rule(filters=st.booleans(), classifies=st.booleans())
+    def filter(self, filters: bool, classifies: bool) -> None:
+        self.world.policy.classifies = classifies
+        self.world.policy.change(rules=RULES if filters else FilterRules())
+
+    @precondition(lambda self: "tea" in self.peer.hears)
+    @rule()
+    def close_room(self) -> None:
+        self.peer.seats.discard("tea")
+        self.peer.carry_out(self.peer.connection.closed("tea"))
+
     # Time
 
     @rule(seconds=SPANS)
@@ -292,8 +417,8 @@ class AnySession(RuleBasedStateMachine):
 
     @invariant()
     def whatever_the_engine_does_not_owe_is_answered(self) -> None:
-        owed = {asked.re for asked in self.peer.asked}
-        is_entering = any(isinstance(asked, Claim | Enter) for asked in self.peer.asked)
+        owed = {number(asked) for asked in self.peer.asked}
+        is_entering = any(isinstance(asked, Claim | Enter | Verify) for asked in self.peer.asked)
         if not (self.over or is_entering):
             assert self.peer.waiting <= owed
 
@@ -307,8 +432,18 @@ class AnySession(RuleBasedStateMachine):
         assert sum(isinstance(answer, Welcome) for answer in self.peer.answers.values()) <= 1
 
     @invariant()
+    def who_is_muted_says_nothing(self) -> None:
+        assert self.said_before_mute in (None, len(self.peer.said))
+
+    @invariant()
+    def nobody_looks_for_strangers_before_the_terms(self) -> None:
+        searches = any(isinstance(asked, Find) for asked in self.peer.asked)
+        assert not searches or self.world.policy.gate is None or self.peer.accepted
+
+    @invariant()
     def an_end_has_its_reason(self) -> None:
-        assert self.peer.close in (None, NO_HELLO, NO_PONG, RATE, REPLACED, RESTART, TOO_MANY_ERRORS, UNFINISHED)
+        ends = (BANNED, NO_HELLO, NO_PONG, RATE, REPLACED, RESTART, TOO_MANY_ERRORS, UNFINISHED)
+        assert self.peer.close in (None, *ends)
 
     @invariant()
     def one_who_is_not_read_has_a_deadline(self) -> None:
@@ -327,11 +462,11 @@ class AnySession(RuleBasedStateMachine):
         """The command, about the booth if it is about one."""
         if isinstance(command, commands.Hello):
             resume = tuple(Position(self.room(seen.room), seen.epoch, seen.off) for seen in command.resume)
-            return commands.Hello(command.token, command.session, resume, command.name)
+            return replace(command, resume=resume)
         if isinstance(command, commands.History):
             return commands.History(self.room(command.room))
         if isinstance(command, commands.Send):
-            return commands.Send(self.room(command.room), command.key, command.text)
+            return replace(command, room=self.room(command.room))
         if isinstance(command, commands.Leave | commands.Typing):
             return type(command)(self.room(command.room))
         if isinstance(command, commands.Read):

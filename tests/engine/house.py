@@ -1,10 +1,15 @@
 """A hub of the tests: it calls an engine, and notes who sits where and what each one hears."""
 
+import asyncio
 import heapq
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
-from typing import Final, Protocol, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 from parlour.core.events import (
     Amend,
@@ -26,9 +31,11 @@ from parlour.core.events import (
     Member,
     Message,
     Named,
+    Page,
     Position,
     Publish,
     Published,
+    Search,
     Seat,
     Sender,
     Show,
@@ -39,8 +46,12 @@ from parlour.core.keys import Keyring
 from parlour.engine import Answered, Engine, Handler, Scheduler, Timer
 from parlour.engine.memory import MemoryEngine
 from parlour.errors import ERROR_CODES, Refusal
+from parlour.store import Store
+from parlour.store.sql import SqlStore
+from tests.store.world import Clock
 
-_Asked = TypeVar("_Asked", Claim, Enter, Publish, Amend, Fetch, Look, CallMe, Find, Cancel, Avoid)
+_Asked = TypeVar("_Asked", Claim, Enter, Publish, Amend, Fetch, Look, CallMe, Find, Cancel, Avoid, Search)
+_Given = TypeVar("_Given")
 
 KEYRING: Final = Keyring({"k1": bytes(32)}, "k1")
 
@@ -58,11 +69,15 @@ class Factory(Protocol):
         new_id: Callable[[], str],
         utc_ms: Callable[[], int],
         public: Sequence[str],
+        store: Store | None = None,
     ) -> Engine: ...
 
 
 ENGINES: dict[str, Factory] = {"memory": MemoryEngine}
 """Every engine that the contract is held to. A new one adds its row."""
+
+STORES: dict[str, type[SqlStore] | None] = {"no store": None, "sqlite": SqlStore}
+"""With what each of them is held to it."""
 
 
 class FakeTimer:
@@ -131,6 +146,7 @@ class Guest:
 
     member: Member
     session: str | None = None
+    closed: list[str] = field(default_factory=list)  # rooms that were closed while it sat there
     seats: dict[str, Seat] = field(default_factory=dict)
     heard: list[Event] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
@@ -157,12 +173,22 @@ class Guest:
 
 
 Told: TypeAlias = Event | tuple[str, Letter] | Answer | Refusal
+Answers: TypeAlias = list[Answer | Refusal]
 
 
 class House:
     """All connections of a hub, by name, and the engine that they are guests of."""
 
-    def __init__(self, make: Factory) -> None:
+    def __init__(
+        self,
+        make: Factory,
+        file: Path | None = None,
+        store: Callable[..., SqlStore] | None = None,
+        *,
+        opens: bool = True,
+    ) -> None:
+        """`file` is the database that `store` makes a store of; the rooms are there with the house, or, if it does not
+        open at once, once `open` was called."""
         self.guests: dict[str, Guest] = {}
         self.luck = 0  # what `choose` answers, within its range
         self.asked: list[int] = []  # from how many it had to choose
@@ -171,8 +197,19 @@ class House:
         self.cut_with: dict[str, str] = {}  # whose end is another one's end as well
         self.act: Callable[[str, Letter], None] | None = None  # what a connection does when it is told something
         self.scheduler = FakeScheduler()
+        self.utc_shift = 0  # by which the time of day was set forward
+        self.clock = Clock()  # the store's: how long who waits for it waits
+        self.file = file
+        self._make, self._make_store = make, store
         self._ids, self._numbers = count(1), count(1)
-        self.engine = make(
+        self._loop = None if store is None else asyncio.new_event_loop()
+        self._begin(opens=opens)
+
+    def _begin(self, *, opens: bool = True) -> None:
+        self.store: SqlStore | None = None
+        if self._make_store is not None:
+            self.store = self._make_store(self.file, utc_ms=lambda: self.utc_ms, scheduler=self.clock)
+        self.engine = self._make(
             self,
             scheduler=self.scheduler,
             keyring=KEYRING,
@@ -180,11 +217,67 @@ class House:
             new_id=lambda: f"{next(self._ids)}",
             utc_ms=lambda: self.utc_ms,
             public=("public", "tea"),
+            store=self.store,
         )
+        if self.store is not None and opens:
+            self.open()
+
+    # The store
+
+    @property
+    def kept(self) -> Literal["relayed", "stored"]:
+        """What an answer says of what was said in public."""
+        return "relayed" if self.store is None else "stored"
+
+    def open(self) -> None:
+        assert isinstance(self.engine, MemoryEngine)
+        self.run(self.engine.open())
+
+    def run(self, work: Awaitable[_Given]) -> _Given:
+        """What it gives."""
+        assert self._loop is not None
+
+        async def awaited() -> _Given:
+            return await work
+
+        return self._loop.run_until_complete(awaited())
+
+    def until(self, condition: Callable[[], bool], *, advancing: float = 0.0) -> None:
+        """Wait for what the store brings about; see `Clock.until`."""
+        self.run(self.clock.until(condition, advancing=advancing))
+
+    def restart(self) -> None:
+        """The server is started again, after it was stopped."""
+        self.stop()
+        self._begin()
+
+    def stop(self) -> None:
+        """The server stops, and all connections with it. What can't be stored in five seconds, by the store's clock, is
+        lost. To stop twice is to stop once."""
+        for guest in self.guests.values():
+            guest.is_over = True
+            guest.seats.clear()
+        if self.store is not None:
+            stopping = asyncio.ensure_future(self.store.close(), loop=self._loop)
+            self.until(stopping.done, advancing=0.1)
+
+    def end(self) -> None:
+        self.stop()
+        if self._loop is not None:
+            self._loop.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another process writes: nothing can be stored."""
+        assert self.file is not None
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
 
     @property
     def utc_ms(self) -> int:
-        return 1_700_000_000_000 + round(1000 * self.scheduler.now)
+        return 1_700_000_000_000 + self.utc_shift + round(1000 * self.scheduler.now)
 
     def wait(self, seconds: float) -> None:
         until = self.scheduler.now + seconds
@@ -223,6 +316,11 @@ class House:
         guest.displaced = True
         if self.is_prompt:
             self.lose(member.connection)
+
+    def closed(self, room: str) -> None:
+        for guest in self.guests.values():
+            if guest.seats.pop(room, None) is not None:
+                guest.closed.append(room)
 
     # What connections do
 
@@ -312,21 +410,47 @@ class House:
         return answer
 
     def publish(self, name: str, text: str = "hi", room: str | None = None, key: str | None = None) -> Answer | Refusal:
+        return self.ask(self.engine.publish, self._publish(name, text, room, key))
+
+    def post(self, name: str, *texts: str, room: str | None = None) -> list[Published]:
+        """Say them all, each under its text as a key, and then wait until all are stored."""
+        waiting = [self.call(self.engine.publish, self._publish(name, text, room, text)) for text in texts]
+        if self._loop is not None:
+            self.until(lambda: all(waiting))
+        return [answer for answers in waiting for answer in answers if isinstance(answer, Published)]
+
+    def _publish(self, name: str, text: str, room: str | None, key: str | None) -> Publish:
         guest = self.guests[name]
         room = room or guest.room
         assert room is not None
         member = guest.member
         if member.sender.plain:
             member = Member(name, replace(member.sender, name=name))
-        return self.ask(self.engine.publish, Publish(room, member, text, key=key))
+        return Publish(room, member, text, key=key)
 
     def amend(
-        self, name: str, mid: str, text: str | None = None, emoji: str | None = None, *, room: str | None = None
+        self,
+        name: str,
+        mid: str,
+        text: str | None = None,
+        emoji: str | None = None,
+        *,
+        room: str | None = None,
+        on: bool = True,
     ) -> Answer | Refusal:
         guest = self.guests[name]
         room = room or guest.room
         assert room is not None
-        return self.ask(self.engine.amend, Amend(room, guest.member, mid, text, emoji))
+        return self.ask(self.engine.amend, Amend(room, guest.member, mid, text, emoji, on))
+
+    def page(
+        self, before: int | None = None, after: int | None = None, limit: int = 50, room: str = "public"
+    ) -> tuple[list[str], bool]:
+        """The texts, and whether there is more."""
+        page = self.ask(self.engine.fetch, Fetch(room, before, after, limit))
+        assert isinstance(page, Page), page
+        assert page.room == room
+        return [one.message.text for one in page.messages], page.more
 
     def show(self, name: str, room: str, on: bool | None = None, off: int | None = None) -> None:
         self.engine.show(Show(room, self.guests[name].member, on, off))
@@ -353,11 +477,31 @@ class House:
 
         Here is the one place to wait for engines that answer later.
         """
+        return self._only(self.call(act, asked, guest))
+
+    def order(self, act: Callable[[Answered], None]) -> Answer | Refusal:
+        """The same for what bears no number: what operators do."""
+        answers: Answers = []
+
+        def done(answer: Answer | Refusal, re: int | None) -> None:
+            assert re is None
+            answers.append(answer)
+
+        self._do(partial(act, done))
+        return self._only(answers)
+
+    def order_nothing(self, act: Callable[[], None]) -> None:
+        """The same for what is not answered."""
+        self._do(act)
+
+    def call(self, act: Callable[[_Asked, Answered], None], asked: _Asked, guest: Guest | None = None) -> Answers:
+        """Ask, and do not wait: a list that the answer will be in."""
         number = next(self._numbers)
-        answers: list[Answer | Refusal] = []
+        answers: Answers = []
 
         def done(answer: Answer | Refusal, re: int | None) -> None:
             assert re == number
+            assert not answers, "answered twice"
             self.log.append(answer)
             answers.append(answer)
             if isinstance(answer, Seat) and guest is not None:
@@ -366,9 +510,25 @@ class House:
                 else:
                     guest.seats[answer.room] = answer
 
-        act(replace(asked, re=number), done)
+        self._do(partial(act, replace(asked, re=number), done))
+        return answers
+
+    def _do(self, act: Callable[[], None]) -> None:
+        """Within the loop, as a hub does."""
+        if self._loop is None or self._loop.is_running():
+            act()
+            return
+
+        async def done() -> None:
+            act()
+
+        self._loop.run_until_complete(done())
+
+    def _only(self, answers: Answers) -> Answer | Refusal:
         while not answers and self.scheduler.step(self.scheduler.now):
             pass
+        if not answers and self._loop is not None:
+            self.until(lambda: bool(answers))
         assert len(answers) == 1, f"answered {len(answers)} times, not once"
         return answers[0]
 

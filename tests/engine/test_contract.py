@@ -1,10 +1,13 @@
 """What every engine promises, in the words of `parlour.engine.Engine`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from parlour.core.events import (
+    Answer,
     Changed,
     Counted,
     Deleted,
@@ -18,6 +21,7 @@ from parlour.core.events import (
     MatchAway,
     MatchBack,
     MatchEnded,
+    Matches,
     MatchFound,
     MatchWaiting,
     Member,
@@ -31,21 +35,26 @@ from parlour.core.events import (
     Published,
     Reacted,
     ReadShown,
+    RoomChanged,
     RoomList,
     RoomShown,
+    Search,
     Seat,
     Sender,
     Show,
     TypingShown,
     Wanted,
+    Whom,
 )
 from parlour.core.pairing import AVOID, GRACE, RELAX_INTERESTS, RELAX_LANGS
 from parlour.core.room import AMENDABLE_SECONDS, INTIMATE, KEYS_SECONDS, RECENT, RECENT_IN_BOOTH
 from parlour.engine.memory import BLOCKS_LIMIT, PARTED_SECONDS
+from parlour.errors import Refusal
 from tests.engine.house import KEYRING, House, local, plain, v1
 
 THUMB = "\U0001f44d"
 CY, BO, ADA = (Sender(f"p-{name}", None, plain=True) for name in ("cy", "bo", "ada"))
+MODERATOR = Sender("p-mod", "Mo", "moderator")
 TEA = Wanted(interests=frozenset({"tea"}), relaxes=False)
 
 
@@ -92,7 +101,7 @@ def test_a_message_reaches_every_member_once(house: House) -> None:
     expected = Message(
         "public", published.epoch, 1, published.mid, house.utc_ms, Sender("p-bo", "bo", plain=True), "hello"
     )
-    assert published == Published("public", expected.epoch, 1, expected.mid, expected.ts)
+    assert published == Published("public", expected.epoch, 1, expected.mid, expected.ts, kept=house.kept)
     for guest in house.guests.values():
         assert guest.messages == [expected]
 
@@ -223,7 +232,7 @@ def test_one_who_comes_back_hears_what_was_missed(house: House) -> None:
     assert [event.off for event in heard if isinstance(event, Message | Edited)] == [2, 3, 4]
 
 
-@pytest.mark.parametrize("since", [Position("public", "another", 0), Position("public", "", 99)])
+@pytest.mark.parametrize("since", [Position("public", "another", 1), Position("public", "", 99)])
 def test_a_position_that_is_not_known_brings_nothing(house: House, since: Position) -> None:
     """The seat says where one stands, and that this is not what one knew."""
     epoch = house.join("ada").epoch
@@ -235,8 +244,7 @@ def test_a_position_that_is_not_known_brings_nothing(house: House, since: Positi
 def test_what_is_missed_is_brought_whole_or_not_at_all(house: House) -> None:
     """A public room remembers a thousand events."""
     epoch = house.join("ada").epoch
-    for _ in range(RECENT + 1):
-        house.say("ada")
+    house.post("ada", *(f"{number}" for number in range(RECENT + 1)))
     assert len(house.join("bo", since=Position("public", epoch, 1)).missed) == RECENT
     seat = house.join("cy", since=Position("public", epoch, 0))
     assert (seat.recovered, seat.missed) == (False, ())
@@ -253,7 +261,7 @@ def test_what_is_sent_twice_is_said_once(house: House) -> None:
     house.enter(v1("ada/2"))
     house.wait(KEYS_SECONDS)
     again = house.say("ada/2", "hello", key="k1")
-    assert again == Published("public", first.epoch, first.off, first.mid, first.ts, dup=True)
+    assert again == Published("public", first.epoch, first.off, first.mid, first.ts, dup=True, kept=house.kept)
     assert house.refusal(house.publish("ada/2", "hello!", key="k1")) == "conflict"
     assert house.guests["ada/2"].messages == []
     house.wait(0.1)
@@ -309,6 +317,171 @@ def test_what_is_deleted_does_not_come_back(house: House) -> None:
     seat = house.join("bo", since=Position("public", epoch, 0))
     assert kinds(seat.missed) == ["Message", "Edited", "Deleted"]
     assert "secret" not in repr((page, seat))
+
+
+def test_moderators_delete_what_others_said(house: House) -> None:
+    """However long ago, and lines too; but they put no words into anybody's mouth. Booths are not theirs to see to."""
+    house.enter(v1("ada"))
+    house.join("bo")
+    house.enter(Member("mo", MODERATOR))
+    said = [house.say("ada", "one", key="k1").mid, house.say("bo", "two").mid]
+    house.wait(AMENDABLE_SECONDS + 1)
+    assert house.refusal(house.amend("mo", said[0], "better")) == "forbidden"
+    for off, mid in enumerate(said, 3):
+        assert house.amend("mo", mid) == Changed(house.guests["mo"].seats["public"].epoch, off)
+    deleted = house.guests["ada"].heard[-1]
+    assert isinstance(deleted, Deleted)
+    assert (deleted.mid, deleted.sender) == (said[1], MODERATOR)
+    house.guest(Member("mo/2", MODERATOR))
+    booth = house.meet("cy", "mo/2")
+    mid = house.say("cy", "ours", key="k2").mid
+    assert house.refusal(house.amend("mo/2", mid, room=booth)) == "forbidden"
+
+
+# For those who have no seat
+
+
+def test_the_host_speaks_without_a_seat(house: House) -> None:
+    """All members hear it, and nobody comes in by it."""
+    house.join("ada")
+    answer = house.order(partial(house.engine.say, "public", MODERATOR, "dinner is ready"))
+    (message,) = house.guests["ada"].messages
+    assert answer == Published("public", message.epoch, 1, message.mid, message.ts, kept=house.kept)
+    assert (message.sender, message.text, message.key) == (MODERATOR, "dinner is ready", None)
+    assert house.ask(house.engine.look, Look("public")) == Here("public", 1, [ADA])
+    assert house.page() == (["dinner is ready"], False)
+    for room in ("nowhere", house.find("bo").room):
+        assert house.refusal(house.order(partial(house.engine.say, room, MODERATOR, "hello"))) == "not_found"
+    assert house.guests["bo"].messages == []
+
+
+def test_operators_delete_without_a_seat(house: House) -> None:
+    """In public rooms, what was said there."""
+    house.join("ada")
+    published = house.say("ada", "secret")
+
+    def remove(mid: str, room: str = "public") -> Answer | Refusal:
+        return house.order(partial(house.engine.remove, room, mid, MODERATOR))
+
+    for refused in (remove(published.mid, "tea"), remove(published.mid, "nowhere"), remove("m9")):
+        assert house.refusal(refused) == "not_found"
+    assert remove(published.mid) == Changed(published.epoch, 2)
+    assert house.guests["ada"].heard[-1] == Deleted(
+        "public", published.epoch, 2, published.mid, house.utc_ms, MODERATOR
+    )
+    assert house.refusal(remove(published.mid)) == "not_found"
+    assert house.page() == ([""], False)
+    booth = house.find("bo").room
+    assert house.refusal(remove(house.say("bo", "ours").mid, booth)) == "not_found"
+
+
+def found(house: House, text: str, room: str | None = None, limit: int = 50) -> tuple[list[str], bool]:
+    matches = house.ask(house.engine.search, Search(text, room, limit))
+    assert isinstance(matches, Matches), matches
+    return [one.message.text for one in matches.messages], matches.more
+
+
+def test_public_rooms_are_searched(house: House) -> None:
+    """For every word, in any case; the newest first, as things are now. Booths are not."""
+    house.enter(v1("ada"))
+    house.enter(v1("ada"), "tea")
+    house.post("ada", "Green tea", "green", "black tea?", room="public")
+    house.wait(1.0)
+    house.post("ada", "tea, GREEN tea", room="tea")
+    gone = house.say("ada", "no green tea", room="public", key="k1").mid
+    changed = house.say("ada", "coffee", room="public", key="k2").mid
+    house.amend("ada", gone, room="public")
+    house.amend("ada", changed, "greener tea", room="public")
+    booth = house.find("bo").room
+    house.say("bo", "green tea for two")
+    assert found(house, "green tea") == (["tea, GREEN tea", "Green tea"], False)
+    assert found(house, "tea GREEN", "public") == (["Green tea"], False)
+    assert found(house, "green", limit=1) == (["tea, GREEN tea"], True)
+    assert found(house, "greener") == (["greener tea"], False)
+    assert found(house, "coffee") == found(house, "!") == ([], False)
+    for room in ("nowhere", booth):
+        assert house.refusal(house.ask(house.engine.search, Search("green", room, 50))) == "not_found"
+
+
+def test_one_message_is_found_by_its_id(house: House) -> None:
+    """If it was said in public, and is not deleted."""
+    house.enter(v1("ada"))
+    mid = house.say("ada", "helo", key="k1").mid
+    house.amend("ada", mid, "hello")
+    matches = house.order(partial(house.engine.message, mid))
+    assert isinstance(matches, Matches)
+    assert [(one.message.text, one.message.off) for one in matches.messages] == [("hello", 1)]
+    house.find("bo")
+    for other in ("m9", house.say("bo", "ours").mid):
+        assert house.refusal(house.order(partial(house.engine.message, other))) == "not_found"
+    house.amend("ada", mid, room="public")
+    assert house.refusal(house.order(partial(house.engine.message, mid))) == "not_found"
+
+
+def test_who_was_met_is_known_by_the_id_of_the_booth(house: House) -> None:
+    """To the other one, and for ten minutes."""
+    booth = house.meet("ada", "bo")
+    met = partial(house.engine.met, booth)
+    assert house.order(partial(met, "p-ada", local(booth, "bo"))) == Whom("p-bo")
+    house.leave("ada")
+    house.wait(PARTED_SECONDS - 0.1)
+    assert house.order(partial(met, "p-bo", local(booth, "ada"))) == Whom("p-ada")
+    for person, other in (("p-cy", local(booth, "bo")), ("p-ada", local(booth, "ada")), ("p-ada", "p-bo")):
+        assert house.refusal(house.order(partial(met, person, other))) == "not_found"
+    house.wait(0.1)
+    assert house.refusal(house.order(partial(met, "p-bo", local(booth, "ada")))) == "not_found"
+
+
+def test_a_room_is_changed(house: House) -> None:
+    """Its members are told, once, and lists tell it."""
+    house.join("ada", "tea")
+    shown = RoomShown("tea", 0, "Tea time", locked=True, slow_ms=5_000)
+    for _ in range(2):
+        house.order_nothing(partial(house.engine.open_room, shown))
+    assert house.guests["ada"].heard == [RoomChanged("tea", "Tea time", locked=True, slow_ms=5_000)]
+    assert house.ask(house.engine.look, Look(None)) == RoomList([RoomShown("public", 0), replace(shown, count=1)])
+
+
+def test_a_room_that_was_closed_is_not_there(house: House) -> None:
+    """Its members are told, and lose their seats; nobody enters, reads or finds it."""
+    for name in ("ada", "bo"):
+        house.join(name, "tea")
+    house.join("bo", "public")
+    mid = house.say("ada", "tea?").mid
+    for _ in range(2):
+        house.order_nothing(partial(house.engine.close_room, "tea"))
+    for name in ("ada", "bo"):
+        assert house.guests[name].heard[-1] == RoomChanged("tea", "", archived=True)
+        assert house.guests[name].closed == ["tea"]
+    assert house.guests["ada"].seats == {}
+    assert house.refusal(house.publish("ada", "still here?", "tea")) == "not_member"
+    assert house.refusal(house.try_to_enter(plain("cy"), "tea")) == "not_found"
+    for refused in (
+        house.ask(house.engine.fetch, Fetch("tea", None, None, 50)),
+        house.ask(house.engine.look, Look("tea")),
+        house.ask(house.engine.search, Search("tea", "tea", 50)),
+        house.order(partial(house.engine.say, "tea", MODERATOR, "hello")),
+        house.order(partial(house.engine.remove, "tea", mid, MODERATOR)),
+        house.order(partial(house.engine.message, mid)),
+    ):
+        assert house.refusal(refused) == "not_found"
+    assert house.ask(house.engine.look, Look(None)) == RoomList([RoomShown("public", 1)])
+    house.order_nothing(partial(house.engine.close_room, "nowhere"))
+    house.order_nothing(partial(house.engine.close_room, house.find("di").room))
+    assert house.say("di", "hello").off == 1
+
+
+def test_a_room_that_was_closed_can_be_opened_again(house: House) -> None:
+    """It goes on where it was, without the members that it had."""
+    epoch = house.join("ada", "tea").epoch
+    house.say("ada", "one")
+    house.order_nothing(partial(house.engine.close_room, "tea"))
+    house.order_nothing(partial(house.engine.open_room, RoomShown("tea", 0, "Tea")))
+    seat = house.join("bo", "tea", Position("tea", epoch, 0))
+    assert (seat.count, seat.recovered, kinds(seat.missed)) == (1, True, ["Message"])
+    assert house.say("bo", "two").off == 2
+    assert house.page(room="tea") == (["one", "two"], False)
+    assert house.guests["ada"].texts == ["one"]
 
 
 # In passing, pages, presence, names

@@ -34,6 +34,8 @@ class Deaf:
 
     def displaced(self, member: Member) -> None: ...
 
+    def closed(self, room: str) -> None: ...
+
 
 def engine_for(make: Factory, deaf: Deaf, scheduler: FakeScheduler, choose: Callable[[int], int]) -> Engine:
     ids = count()

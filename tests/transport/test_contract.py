@@ -467,7 +467,7 @@ async def test_v1_two_meet_and_one_is_lost(server: Serving) -> None:
 @everywhere
 async def test_v1_all_sizes_of_frames(server: Serving) -> None:
     """In fragments, cut within a character; and replies that are larger than any frame may be that comes in."""
-    texts = ["x" * 10_000, "🦦" * 10_000, "\u0001" * 10_000]
+    texts = ["x" * 10_000, "🦦" * 10_000, "🦦\u0001" * 5_000]
     async with speaking(server) as ada:
         for number, text in enumerate(texts):
             payload = json.dumps(
@@ -477,9 +477,9 @@ async def test_v1_all_sizes_of_frames(server: Serving) -> None:
             at = payload.index(b'"text"') + 10
             ada.client.write(frame(TEXT, payload[:at], fin=False) + frame(PING, b"p") + frame(CONT, payload[at:]))
             assert (await ada.reply(100 + number))["ok"]
-            assert (await ada.event("message"))["text"] == text
+            assert (await ada.event("message"))["text"] == text.replace("\u0001", " ")
         page = await ada.ask("history", room="public", limit=3)
-        assert [one["text"] for one in page["messages"]] == texts
+        assert [one["text"] for one in page["messages"]] == [text.replace("\u0001", " ") for text in texts]
         assert len(json.dumps(page, ensure_ascii=False).encode()) > 65_536
 
 

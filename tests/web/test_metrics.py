@@ -7,8 +7,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from prometheus_client import Metric
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
@@ -235,16 +233,12 @@ async def test_31_no_label_tells_what_people_send() -> None:
     assert all(value in allowed[key] for key, value in labels if key != "le")
 
 
-def test_another_part_can_add_its_own() -> None:
-    """As a store does that is made later."""
-    app = create_app(Settings(metrics=True))
-    client = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1))
-
-    def queue() -> list[Metric]:
-        return [GaugeMetricFamily("parlour_store_queue", "Messages that wait to be stored", value=3)]
-
-    app.state.parlour._more_metrics.append(queue)
-    assert numbers(client.get("/metrics").text)["parlour_store_queue"] == 3
+def test_what_waits_to_be_stored(tmp_path: Path) -> None:
+    """Where something is kept."""
+    app = create_app(Settings(metrics=True, data=tmp_path))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
+        told = numbers(client.get("/metrics").text)
+    assert (told["parlour_store_queue"], told["parlour_store_queue_bytes"]) == (0, 0)
 
 
 def test_open_metrics_for_who_asks() -> None:

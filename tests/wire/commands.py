@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 from hypothesis import strategies as st
 
 from parlour.core.commands import AtMost, Command, History
+from parlour.core.events import Reported
 from parlour.wire.forms import COMMANDS
 
 NEVER_EMPTY: Final = {"room", "key", "mid", "emoji", "person", "text"}
@@ -32,6 +33,17 @@ FEWEST: Final[dict[str, dict[str, Any]]] = {
     "match.next": {},
     "block": {"person": "p1"},
     "unblock": {"person": "p1"},
+    "search": {"text": "tea"},
+    "terms": {"version": "2026"},
+    "report": {"room": "b1", "reason": "spam", "messages": [{"mid": "m1"}]},
+    "mod.delete": {"room": "public", "mid": "m1"},
+    "mod.kick": {"person": "p1"},
+    "mod.mute": {"person": "p1"},
+    "mod.unmute": {"person": "p1"},
+    "mod.ban": {"person": "p1"},
+    "mod.unban": {"person": "p1"},
+    "mod.lock": {"room": "public"},
+    "mod.slow": {"room": "public"},
     "ping": {},
     "pong": {},
 }
@@ -45,6 +57,7 @@ MORE: Final[dict[str, dict[str, Any]]] = {
         "name": "ada",
         "langs": ["en", "de"],
         "terms": "2026",
+        "age": 18,
         "match": {"interests": ["go"], "langs": ["en"], "relax": "never", "key": "k1"},
         "client": {"name": "page", "version": "1.0"},
     },
@@ -56,6 +69,20 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "match.next": {"interests": ["go"], "langs": [], "relax": "auto", "key": "k2"},
     "block": {"room": "b1"},
     "unblock": {"room": "b1"},
+    "search": {"room": "public", "limit": 100},
+    "terms": {"age": 18},
+    "report": {
+        "messages": [{"mid": "m1", "off": 7, "ts": 5, "from": "p1", "text": "hi", "stamp": "s1"}],
+        "prev": "s0",
+        "note": "twice",
+        "block": True,
+    },
+    "mod.kick": {"reason": "spam"},
+    "mod.mute": {"room": "public", "seconds": 60, "reason": "spam"},
+    "mod.unmute": {"room": "public"},
+    "mod.ban": {"seconds": 86_400, "reason": "spam"},
+    "mod.lock": {"on": False},
+    "mod.slow": {"seconds": 5},
 }
 """By op, fields that may be left out."""
 
@@ -69,6 +96,7 @@ class Field:
     base: Any
     most: int | None
     optional: bool
+    least: int = 0
 
     def within(self, value: Any) -> dict[str, Any]:
         """A command that is sound but for this field, which has the value."""
@@ -79,7 +107,7 @@ class Field:
                 frame = {"id": 7, "op": self.op, **FEWEST[self.op]}
             return {**frame, name: value}
         if isinstance(frame[name], list):
-            return {**frame, name: [frame[name][0] | {nested: value}]}
+            return {**frame, name: [frame[name][0] | {nested: value}]}  # the first item says it all
         return {**frame, name: frame[name] | {nested: value}}
 
 
@@ -103,24 +131,45 @@ def bare(hint: Any) -> tuple[Any, int | None]:
     return hint, None
 
 
+WHOSE: Final = "whose"
+"""The type of a field that takes an id, or the object with one as messages have it."""
+
+REPORTED: Final[dict[str, tuple[Any, int | None]]] = {
+    "mid": (str, None),
+    "off": (int, None),
+    "ts": (int, None),
+    "from": (WHOSE, None),
+    "text": (str, 10_000),
+    "stamp": (str, None),
+}
+"""The fields of a message that is reported, with their types and limits; all but `mid` may be left out."""
+
+
 def _fields_in(value_class: Any, op: str, path: str) -> Iterator[Field]:
+    if value_class is Reported:
+        for name, (base, most) in REPORTED.items():
+            yield Field(op, path + name, base, most, name != "mid")
+        return
     hints = get_type_hints(value_class, include_extras=True)
     for field in fields(value_class):
         base, most = bare(hints[field.name])
-        yield Field(op, path + field.name, base, most, field.default is not MISSING)
+        least = 1 if base is int and most is not None and field.default != 0 else 0
+        yield Field(op, path + field.name, base, most, field.default is not MISSING, least)
         inner = bare(get_args(base)[0])[0] if get_origin(base) is tuple else base
-        if is_dataclass(inner):
+        if is_dataclass(inner) or inner is Reported:
             yield from _fields_in(inner, op, f"{path}{field.name}.")
 
 
 ALL: Final = [field for op in COMMANDS for field in fields_of(op)]
 
 _CHARACTERS: Final = st.characters(codec="utf-8", exclude_characters="\x00")
+_SAYABLE: Final = st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")) | st.sampled_from("\t\n\r")
 
 
 def _values(base: Any, most: int | None, name: str) -> st.SearchStrategy[Any]:
     if base is str:
-        said = st.text(_CHARACTERS, min_size=int(name in NEVER_EMPTY), max_size=min(most or 200, 200))
+        characters = _SAYABLE if name == "text" else _CHARACTERS
+        said = st.text(characters, min_size=int(name in NEVER_EMPTY), max_size=min(most or 200, 200))
         return said.filter(lambda text: not text.isspace()) if name == "text" else said
     if base is int:
         return st.integers(1, most) if most else st.integers(0, 2**53)
@@ -130,6 +179,10 @@ def _values(base: Any, most: int | None, name: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(get_args(base))
     if get_origin(base) is tuple:
         return st.lists(_values(*bare(get_args(base)[0]), name), max_size=min(most or 3, 3)).map(tuple)
+    if base is Reported:
+        ids, numbers = st.text(_CHARACTERS, max_size=200), st.integers(0, 2**53)
+        text = st.none() | st.text(_CHARACTERS, max_size=200)
+        return st.builds(Reported, st.text(_CHARACTERS, min_size=1, max_size=200), numbers, numbers, ids, text, ids)
     return values_of(base)
 
 

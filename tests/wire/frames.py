@@ -2,6 +2,7 @@
 
 import json
 from typing import Final
+from unicodedata import category
 
 from hypothesis import strategies as st
 
@@ -39,6 +40,11 @@ def texts(sound: st.SearchStrategy[object]) -> st.SearchStrategy[str]:
 def no_constant(name: str) -> object:
     """For `json.loads(parse_constant=...)`."""
     raise ValueError(f"{name} is no JSON")
+
+
+def tamed(text: str) -> str:
+    """What is said, without control characters but tabs and line breaks."""
+    return "".join(" " if category(one) == "Cc" and one not in "\t\n\r" else one for one in text)
 
 
 def depth(value: object) -> int:

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from parlour.core.events import Done, MatchBack, MemberJoined, MemberLeft, MemberRenamed, Message, Sender
+from parlour.core.events import (
+    Done,
+    MatchBack,
+    MemberJoined,
+    MemberLeft,
+    MemberRenamed,
+    Message,
+    Moderated,
+    RoomChanged,
+    Sender,
+)
 from parlour.errors import Refusal
 from parlour.wire import Plain, Wire
 from parlour.wire.strict import DEPTH_LIMIT
@@ -76,12 +86,28 @@ def test_nobody_is_told_who_came_unless_the_operator_wants_it() -> None:
     assert telling.encode(MemberJoined("public", ADA, 51)) is None
 
 
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (RoomChanged("public", "Tea\nadmin> hi"), "! room: open"),
+        (RoomChanged("public", "", slow_ms=1_500), "! room: slow, one message each 1.5 seconds"),
+        (RoomChanged("public", "", locked=True, slow_ms=1_500), "! room: locked, only moderators speak"),
+        (RoomChanged("public", "", locked=True, archived=True), "! room: closed"),
+    ],
+)
+def test_how_a_room_is_now(changed: RoomChanged, line: str) -> None:
+    """With notices. Its title, which can be any words, is not in them."""
+    assert Plain(notices=True).encode(changed) == line
+    assert PLAIN.encode(changed) is None
+
+
 def test_what_this_wire_has_no_words_for() -> None:
     """Clients without a session are told what is said, and no more."""
     assert not PLAIN.has_sessions
     assert PLAIN.encode(MemberRenamed("public", ADA)) is None
     wire: Wire = PLAIN
     assert (wire.tell(MatchBack("b1")), wire.reply(Done(), None)) == (None, None)
+    assert wire.tell(Moderated("muted", "spam")) is None
 
 
 def test_a_message_of_several_lines_is_one_line_here() -> None:

@@ -1,4 +1,5 @@
-"""The schema of v1 is the one that is published, and it and docs/protocol.md speak of the same things."""
+"""The schema of v1 and the AsyncAPI document are those that are published; they and docs/protocol.md speak of the same
+things."""
 
 import json
 import re
@@ -10,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from parlour.wire.forms import COMMANDS
-from parlour.wire.schema import document, schema
+from parlour.wire.schema import asyncapi, asyncapi_document, document, schema
 from parlour.wire.v1 import SUBPROTOCOL
 from tests.wire.schemas import check
 
@@ -30,6 +31,31 @@ def test_the_schema_is_one() -> None:
     for reference in re.findall(r'"\$ref": "#/\$defs/([^"]+)"', document()):
         assert reference in DEFINITIONS
     assert f"subprotocol {SUBPROTOCOL}" in schema()["description"]
+
+
+def test_the_published_asyncapi_is_made_from_the_code() -> None:
+    published = (DOCS / "asyncapi.json").read_text()
+    assert published == asyncapi_document(), "renew it: python -m parlour.wire.schema --asyncapi > docs/asyncapi.json"
+
+
+def test_each_reference_of_the_asyncapi_leads_somewhere() -> None:
+    for reference in re.findall(r'"\$ref": "([^"]+)"', asyncapi_document()):
+        file, _, path = reference.partition("#/")
+        assert file in ("", "./v1.schema.json")
+        found: Any = schema() if file else asyncapi()
+        for step in path.split("/"):
+            found = found[step]
+
+
+def test_the_asyncapi_has_every_endpoint() -> None:
+    """Those of the table in docs/protocol.md, with the plain wire where it is spoken."""
+    endpoints = re.findall(r"^\| `(/chat[^`]*)` \|", PROTOCOL, re.MULTILINE)
+    channels = {channel["address"]: channel["messages"] for channel in asyncapi()["channels"].values()}
+    assert list(channels) == endpoints
+    assert {address for address, messages in channels.items() if "line" in messages} == {
+        "/chat/public",
+        "/chat/private",
+    }
 
 
 @pytest.mark.parametrize("frame", [{"id": 7, "op": "ping"}, {"re": 7, "ok": True, "ts": 5}, {"ev": "ping"}])

@@ -9,8 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parlour.core import events as core
-from parlour.core.commands import Command, Find, Hello, History, Ping, Program, React, Send, Typing, Wish
-from parlour.core.events import Position, Sender
+from parlour.core.commands import (
+    Command,
+    Edit,
+    Find,
+    Hello,
+    History,
+    ModSlow,
+    Ping,
+    Program,
+    React,
+    Report,
+    Search,
+    Send,
+    Typing,
+    Wish,
+)
+from parlour.core.events import Position, Reported, Sender
 from parlour.errors import BINARY, REPLACED, RESTART, Refusal
 from parlour.wire import V1, Wire
 from parlour.wire.forms import COMMANDS, UNNUMBERED
@@ -23,6 +38,11 @@ ADA: Final = Sender("p-ada", "ada")
 BO: Final = Sender("p-bo", "bo", "user")
 CY: Final = Sender("p-cy", None, plain=True)
 
+MOD: Final = Sender("p-mo", "mo", "moderator")
+ADMIN: Final = Sender("p-al", "al", "admin")
+
+MOD_SHOWN: Final = '{"id":"p-mo","name":"mo","role":"moderator"}'
+ADMIN_SHOWN: Final = '{"id":"p-al","name":"al","role":"admin"}'
 ADA_SHOWN: Final = '{"id":"p-ada","name":"ada","role":"guest"}'
 BO_SHOWN: Final = '{"id":"p-bo","name":"bo","role":"user"}'
 CY_SHOWN: Final = '{"id":"p-cy","name":null,"role":"guest","plain":true}'
@@ -48,7 +68,14 @@ def test_the_fewest_fields_are_enough(op: str) -> None:
     """Each command, without what may be left out, and with its number."""
     frame = {"id": 7, "op": op, **FEWEST[op]}
     check(frame, f"command.{op}")
-    assert decode(frame) == (COMMANDS[op](**FEWEST[op]), 7)
+    assert decode(frame) == (fewest(op), 7)
+
+
+def fewest(op: str) -> Command:
+    """The command with its fewest fields."""
+    if op == "report":
+        return Report("b1", "spam", (Reported("m1", 0, 0, "", None, ""),))
+    return COMMANDS[op](**FEWEST[op])
 
 
 @pytest.mark.parametrize("op", COMMANDS)
@@ -72,9 +99,44 @@ def test_objects_within_a_command() -> None:
         name="ada",
         langs=("en", "de"),
         terms="2026",
+        age=18,
         match=Wish(("go",), ("en",), "never", "k1"),
         client=Program("page", "1.0"),
     )
+    said, _ = decode(whole("report"))
+    assert said == Report("b1", "spam", (Reported("m1", 7, 5, "p1", "hi", "s1"),), "s0", "twice", True)
+
+
+def test_a_message_is_reported_as_it_came() -> None:
+    """With the sender as an object, and whatever else it had; a gap has a stamp, and no text."""
+    came = json.loads(WIRE.encode(core.Message("b1", "e1", 7, "m1", 5, ADA, "", None, "k1", "s1")) or "")
+    frame = {**whole("report"), "messages": [came, {"mid": "m2", "stamp": "s2"}, {"mid": "m3", "text": None}]}
+    check(frame, "command.report")
+    said, _ = decode(frame)
+    assert said.messages == (
+        Reported("m1", 7, 5, "p-ada", "", "s1"),
+        Reported("m2", 0, 0, "", None, "s2"),
+        Reported("m3", 0, 0, "", None, ""),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sender", "code", "field"),
+    [
+        ({}, "bad_field", "messages.from.id"),
+        ({"name": "ada"}, "bad_field", "messages.from.id"),
+        ({"id": 7}, "bad_field", "messages.from.id"),
+        ({"id": None}, "bad_field", "messages.from.id"),
+        ({"id": "x" * 201}, "too_large", "messages.from.id"),
+        ("x" * 201, "too_large", "messages.from"),
+        (7, "bad_field", "messages.from"),
+    ],
+)
+def test_whose_message_is_no_one(sender: object, code: str, field: str) -> None:
+    frame = {**whole("report"), "messages": [{"mid": "m1", "from": sender}]}
+    assert refused(frame) == (code, field, 7)
+    with pytest.raises(AssertionError):
+        check(frame, "command.report")
 
 
 @given(said=any_commands, number=st.integers(-(2**53), 2**53), escaped=st.booleans())
@@ -90,6 +152,9 @@ def fields_as_sent(value: Any) -> dict[str, Any]:
 
 
 def as_sent(value: Any) -> Any:
+    if isinstance(value, Reported):
+        fields = value._asdict()
+        return {"from": {"id": fields.pop("sender")}, **fields}
     if isinstance(value, tuple):
         return [as_sent(item) for item in value]
     return fields_as_sent(value) if hasattr(value, "__dataclass_fields__") else value
@@ -105,7 +170,8 @@ def test_null_counts_as_left_out(field: Field) -> None:
     check(frame, f"command.{field.op}")
     name, _, nested = field.path.partition(".")
     without = json.loads(json.dumps(frame))
-    del (without[name] if nested else without)[nested or name]
+    inside = without[name] if nested else without
+    del (inside[0] if isinstance(inside, list) else inside)[nested or name]
     assert decode(frame) == decode(without) == (decode(frame)[0], 7)
     assert not isinstance(decode(frame)[0], Refusal)
 
@@ -131,7 +197,7 @@ def test_who_needs_a_number(op: str) -> None:
     """All but those that nobody waits for the answer to."""
     for frame in ({"op": op, **FEWEST[op]}, {"id": None, "op": op, **FEWEST[op]}):
         if op in UNNUMBERED:
-            assert decode(frame) == (COMMANDS[op](**FEWEST[op]), None)
+            assert decode(frame) == (fewest(op), None)
         else:
             assert refused(frame) == ("bad_field", "id", None)
 
@@ -188,11 +254,10 @@ def at_limit(field: Field, over: int) -> Any:
 @pytest.mark.parametrize("field", LIMITED, ids=lambda field: f"{field.op} {field.path}")
 def test_every_limit(field: Field) -> None:
     """As much as it says is taken, and one more is refused, under the command's number."""
-    positions = field.path == "resume"
     fine, much = at_limit(field, 0), at_limit(field, 1)
-    if positions:
-        position = {"room": "public", "epoch": "e1", "off": 7}
-        fine, much = [position] * len(fine), [position] * len(much)
+    if field.path in ("resume", "messages"):
+        (item,) = whole(field.op)[field.path]
+        fine, much = [item] * len(fine), [item] * len(much)
     check(field.within(fine), f"command.{field.op}")
     assert not isinstance(decode(field.within(fine))[0], Refusal)
     code = "bad_field" if field.base is int else "too_large"
@@ -242,7 +307,9 @@ def test_a_text_is_counted_in_characters() -> None:
     )
 
 
-NAMED: Final = [field for field in ALL if field.path.rpartition(".")[2] in NEVER_EMPTY]
+NAMED: Final = [
+    field for field in ALL if field.path.rpartition(".")[2] in NEVER_EMPTY and field.path != "messages.text"
+]
 
 
 @pytest.mark.parametrize("field", NAMED, ids=lambda field: f"{field.op} {field.path}")
@@ -252,13 +319,43 @@ def test_what_is_never_empty(field: Field) -> None:
         check(field.within(""), f"command.{field.op}")
 
 
-@pytest.mark.parametrize("op", ["send", "edit"])
-@pytest.mark.parametrize("text", [" ", "\n\t \u3000", "\u2028" * 10_000])
+@pytest.mark.parametrize("op", ["send", "edit", "search"])
+@pytest.mark.parametrize("text", [" ", "\n\t \u3000", "\u2028" * 200, "\x01", " \x1b\x7f\x85\n"])
 def test_a_text_shows_something(op: str, text: str) -> None:
     assert refused({**whole(op), "text": text}) == ("bad_field", "text", 7)
     with pytest.raises(AssertionError):
         check({**whole(op), "text": text}, f"command.{op}")
     assert decode({**whole(op), "text": text[:100] + "."})[1] == 7
+
+
+def test_control_characters_are_spaces() -> None:
+    """But for tabs and line breaks; whatever is reported stays as it was."""
+    text, tamed = "\x1b[2Ja\x07\tb\r\n\x0bc\x7f\x85\u2028", " [2Ja \tb\r\n c  \u2028"
+    assert decode({**whole("send"), "text": text})[0] == Send("public", "k1", tamed, "m0")
+    assert decode({**whole("edit"), "text": text})[0] == Edit("public", "m1", tamed)
+    assert decode({**whole("search"), "text": text})[0] == Search(tamed, "public", 100)
+    assert decode({**whole("report"), "messages": [{"mid": "m1", "text": text}]})[0].messages[0].text == text
+
+
+def test_no_text_takes_more_than_four_bytes_a_character() -> None:
+    """So a page of history has a size that is known."""
+    for code in {*range(1, 0x3000), 0xFFFF, 0x1F98A, 0x10FFFF} - {*range(0xD800, 0xE000)}:
+        said, _ = decode({**whole("send"), "text": "." + chr(code)})
+        told = WIRE.encode(core.Message("public", "e1", 1, "m1", 0, ADA, said.text)) or ""
+        assert len(told.encode()) <= len((WIRE.encode(MESSAGE_OF_NOTHING) or "").encode()) + 1 + 4
+
+
+@pytest.mark.parametrize("field", [f for f in ALL if f.base is int and f.most], ids=lambda f: f"{f.op} {f.path}")
+def test_the_least_of_a_number(field: Field) -> None:
+    """Only what may be none at all may be 0."""
+    assert not isinstance(decode(field.within(field.least))[0], Refusal)
+    assert refused(field.within(field.least - 1)) == ("bad_field", field.path, 7)
+    with pytest.raises(AssertionError):
+        check(field.within(field.least - 1), f"command.{field.op}")
+
+
+def test_slow_mode_can_be_turned_off() -> None:
+    assert decode({**whole("mod.slow"), "seconds": 0})[0] == ModSlow("public", 0)
 
 
 OFFSETS: Final = [field for field in ALL if field.base is int and field.most is None]
@@ -284,6 +381,7 @@ def test_one_page_has_one_direction() -> None:
 
 # Events
 
+MESSAGE_OF_NOTHING: Final = core.Message("public", "e1", 1, "m1", 0, ADA, "")
 MESSAGE: Final = core.Message("public", "e1", 15, "m1", 1_764_000_000_000, ADA, "hello")
 HEAD: Final = '"room":"public","off":15,"mid":"m1","ts":1764000000000,"from":' + ADA_SHOWN
 
@@ -325,6 +423,14 @@ EVENTS: Final[list[tuple[core.Event, str | None]]] = [
     (core.Counted("public", 51), '{"ev":"presence","room":"public","count":51}'),
     (core.TypingShown("public", ADA, True), f'{{"ev":"typing","room":"public","from":{ADA_SHOWN},"on":true}}'),
     (core.ReadShown("b1", ADA, 3), f'{{"ev":"read","room":"b1","from":{ADA_SHOWN},"off":3}}'),
+    (
+        core.RoomChanged("tea", 'Tea "room"'),
+        '{"ev":"room.changed","room":"tea","title":"Tea \\"room\\"","locked":false,"slow_ms":0}',
+    ),
+    (
+        core.RoomChanged("tea", "", True, 5_000, True),
+        '{"ev":"room.changed","room":"tea","title":"","locked":true,"slow_ms":5000,"archived":true}',
+    ),
     (core.Gap("public", "e2", 0), '{"ev":"gap","room":"public","epoch":"e2","off":0}'),
 ]
 
@@ -349,6 +455,11 @@ LETTERS: Final[list[tuple[core.Letter, str]]] = [
     (
         core.Notice("info", "welcome", "Hello ä"),
         '{"ev":"notice","level":"info","code":"welcome","text":"Hello ä"}',
+    ),
+    (core.Moderated("kicked", ""), '{"ev":"moderated","action":"kicked","reason":""}'),
+    (
+        core.Moderated("muted", "spam", 1_764_000_000_000, "public"),
+        '{"ev":"moderated","action":"muted","reason":"spam","until":1764000000000,"room":"public"}',
     ),
     (core.Reconnect(1_000, 5_000), '{"ev":"reconnect","after_ms":1000,"jitter_ms":5000}'),
     (core.Asked(), '{"ev":"ping"}'),
@@ -410,6 +521,18 @@ ANSWERS: Final[list[tuple[str, core.Answer, str]]] = [
         '{"room":"b2","gone":true}]',
     ),
     (
+        "hello",
+        core.Welcome("t", MOD, core.Limits(None, 1), 1, [], core.Required("2026", "https://a.example/terms", True)),
+        f'"session":"t","person":{MOD_SHOWN},"limits":{{"text":10000,"frame":131072,"page":100,"burst":1}},'
+        '"ping_ms":1,"rooms":[],"required":{"version":"2026","asks_age":true,"url":"https://a.example/terms"}',
+    ),
+    (
+        "hello",
+        core.Welcome("t", ADMIN, core.Limits(None, 1), 1, [], core.Required("2026", None, False)),
+        f'"session":"t","person":{ADMIN_SHOWN},"limits":{{"text":10000,"frame":131072,"page":100,"burst":1}},'
+        '"ping_ms":1,"rooms":[],"required":{"version":"2026","asks_age":false}',
+    ),
+    (
         "join",
         core.Seat("public", "e1", 9, 2, (ADA, CY)),
         f'"room":"public","epoch":"e1","off":9,"count":2,"members":[{ADA_SHOWN},{CY_SHOWN}]',
@@ -450,6 +573,27 @@ ANSWERS: Final[list[tuple[str, core.Answer, str]]] = [
     ("presence", core.Here("public", 200, ()), '"room":"public","count":200'),
     ("name", core.Named("ada"), '"name":"ada"'),
     ("rooms", core.RoomList([core.RoomShown("public", 2)]), '"rooms":[{"room":"public","count":2}]'),
+    (
+        "rooms",
+        core.RoomList([core.RoomShown("tea", 0, "Tea", True, 5_000)]),
+        '"rooms":[{"room":"tea","count":0,"title":"Tea","locked":true,"slow_ms":5000}]',
+    ),
+    ("search", core.Matches([], False), '"messages":[],"more":false'),
+    (
+        "search",
+        core.Matches([core.Remembered(MESSAGE, 7, {})], True),
+        f'"messages":[{{{HEAD},"text":"hello","edited":7}}],"more":true',
+    ),
+    ("terms", core.Done(), ""),
+    ("report", core.Filed("r1"), '"ref":"r1"'),
+    ("mod.delete", core.Changed("e1", 16), '"epoch":"e1","off":16'),
+    ("mod.kick", core.Acted(), ""),
+    ("mod.mute", core.Acted("u1"), '"id":"u1"'),
+    ("mod.unmute", core.Acted(), ""),
+    ("mod.ban", core.Acted("n1"), '"id":"n1"'),
+    ("mod.unban", core.Acted(), ""),
+    ("mod.lock", core.Acted(), ""),
+    ("mod.slow", core.Acted(), ""),
     ("match.find", core.Ticket("t1"), '"ticket":"t1"'),
     ("match.cancel", core.Done(), ""),
     ("match.next", core.Ticket("t1"), '"ticket":"t1"'),
@@ -475,7 +619,9 @@ def test_how_an_answer_is_written(op: str, answer: core.Answer, expected: str) -
 
 def test_answers_between_the_core_and_an_engine_are_not_told() -> None:
     wire: Wire = WIRE
-    assert (wire.reply(core.Claimed("b1"), 7), wire.reply(core.Gone("b1"), 7)) == (None, None)
+    person = core.Person("ada@example.com", "Ada", "admin")
+    for answer in (core.Claimed("b1"), core.Gone("b1"), core.Proved(person), core.Whom("p-ada")):
+        assert wire.reply(answer, 7) is None
 
 
 REFUSALS: Final = [

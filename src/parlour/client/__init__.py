@@ -55,7 +55,7 @@ from parlour.client.session import (
 from parlour.core.events import Here, Published, Sender
 from parlour.errors import VERSION, Close, ConnectError, Disconnected, Refusal, Refused, SettingsError
 
-__all__ = ["DEFAULT_URL", "Address", "Client", "Event", "Here", "Page", "Published", "Sender"]
+__all__ = ["DEFAULT_URL", "Address", "Client", "Event", "Found", "Here", "Page", "Published", "Sender"]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
@@ -152,6 +152,15 @@ class Page:
     more: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Messages that were searched for, the newest first, with the fields of those of a `Page`; `more` says whether
+    there are others."""
+
+    messages: Sequence[Event]
+    more: bool
+
+
 class Client:
     """A person on the server, over any number of connections; made by `Client.connect`. Iterating over it gives what
     happens: see `Event`.
@@ -191,6 +200,9 @@ class Client:
         private: bool = False,
         match: Mapping[str, Any] | None = None,
         session: str | None = None,
+        token: str | None = None,
+        terms: str | None = None,
+        age: int | None = None,
         program: Mapping[str, str] | None = None,
         attempts: int = ATTEMPTS,
         open_timeout: float = OPEN_TIMEOUT,
@@ -202,7 +214,9 @@ class Client:
 
         See `Address.of` for `url`. Without a `name` the server gives one; with `insist=False` also if it does not take
         `name`. `match` says whom to look for on a `private` address: the fields of `match.find`. `session` is the
-        `Client.session` of an earlier client, to be the same person. `program` has the `name` and `version` of yours.
+        `Client.session` of an earlier client, to be the same person. `token` says who this is to a server that knows
+        its issuer. `terms` is the version of the terms that the person accepts, and `age` is in years, where the server
+        asks for that. `program` has the `name` and `version` of yours.
         After `attempts` to come back it gives up; the waits between them are random, by `random` (0 to 1).
         `open_timeout` is in seconds, and so is `grace`: how much later than announced the server's sign of life may
         come. The environment's proxy is used, but never to reach this machine itself.
@@ -214,6 +228,9 @@ class Client:
             name=name,
             insist=insist,
             token=session,
+            passport=token,
+            terms=terms,
+            age=age,
             match=match,
             program=program or {"name": "parlour"},
             random=random,
@@ -275,13 +292,19 @@ class Client:
         """What the server said that it takes: docs/protocol.md, "Hello"."""
         return self._session.limits
 
+    @property
+    def required(self) -> Mapping[str, Any] | None:
+        """What must be accepted before one meets strangers: `version` of the terms, `asks_age`, `url?`; None if nothing
+        must."""
+        return self._session.required
+
     # Commands
 
     async def send(
         self, text: str, *, room: str | None = None, reply_to: str | None = None, key: str | None = None
     ) -> Published:
-        """Say `text`. After a lost connection it is said again under the same `key`, which the server knows. One that
-        was killed knows none any more: then those may hear a message twice who heard it before."""
+        """Say `text`. After a lost connection it is said again under the same `key`, by which the server knows it.
+        `kept` is `relayed` if it was shown but is not, or not yet, stored; the same `key` asks again."""
         room = self._room(room)
         reply = await self.request("send", room=room, key=key or self._new_key(), text=text, reply_to=reply_to)
         kept: Literal["relayed", "stored"] = "stored" if reply.get("kept") == "stored" else "relayed"
@@ -294,6 +317,18 @@ class Client:
             dup=reply.get("dup") is True,
             kept=kept,
         )
+
+    async def edit(self, mid: str, text: str, *, room: str | None = None) -> None:
+        """Say something else in place of a message of one's own."""
+        await self.request("edit", room=self._room(room), mid=mid, text=text)
+
+    async def delete(self, mid: str, *, room: str | None = None) -> None:
+        """Take back a message of one's own."""
+        await self.request("delete", room=self._room(room), mid=mid)
+
+    async def react(self, mid: str, emoji: str, *, on: bool = True, room: str | None = None) -> None:
+        """Put an emoji to a message, or take it away."""
+        await self.request("react", room=self._room(room), mid=mid, emoji=emoji, on=on)
 
     async def join(self, room: str) -> Here:
         """Take a seat in a public room."""
@@ -324,6 +359,28 @@ class Client:
         """Take a block back."""
         await self.request("unblock", person=person, room=room)
 
+    async def report(self, room: str, reason: str, *mids: str, note: str = "", block: bool = False) -> str:
+        """Tell the moderators what somebody said in a room, and with `block` never meet them again. Gives the report's
+        number.
+
+        In a booth, also after it ended, `mids` are the messages to show them; without any, all that this client still
+        knows: the last 100 of each of the last 3 booths. The server finds by their stamps that it relayed them. In a
+        public room they must be named, and be of one person. `reason` has at most 200 characters, `note` 1,000.
+        """
+        messages, prev = self._session.evidence(room, mids)
+        fields = {"prev": prev or None, "note": note or None, "block": block}
+        reply = await self.request("report", room=room, reason=reason, messages=messages, **fields)
+        return str(reply.get("ref"))
+
+    async def accept(self, version: str, *, age: int | None = None) -> None:
+        """Accept the terms of this version, and say how old one is: see `required`."""
+        await self.request("terms", version=version, age=age)
+
+    async def search(self, text: str, *, room: str | None = None, limit: int | None = None) -> Found:
+        """The newest messages of a public room, or of all, that hold every word of `text`."""
+        reply = await self.request("search", text=text, room=room, limit=limit)
+        return Found(_messages(reply), reply.get("more") is True)
+
     async def who(self, room: str | None = None) -> Here:
         """Who is in a room. `members` is empty where there are too many."""
         room = self._room(room)
@@ -339,13 +396,12 @@ class Client:
         """The newest `limit` messages before an offset, or the oldest after one."""
         room = self._room(room)
         reply = await self.request("history", room=room, before=before, after=after, limit=limit)
-        messages = [Event("message", fields) for fields in _items(reply, "messages") if isinstance(fields, dict)]
-        return Page(room, str(reply.get("epoch")), messages, reply.get("more") is True)
+        return Page(room, str(reply.get("epoch")), _messages(reply), reply.get("more") is True)
 
     async def request(self, op: str, /, **fields: Any) -> Mapping[str, Any]:
         """Any command with a reply. Gives the reply; fields that are None are left out."""
         if self._over is not None:
-            raise self._over
+            raise _anew(self._over)
         number = self._session.ask(op, fields)
         self._work.set()
         answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
@@ -383,7 +439,7 @@ class Client:
             if self._left:
                 raise StopAsyncIteration
             if self._over is not None:
-                raise self._over
+                raise _anew(self._over)
             self._news.clear()
             await self._news.wait()
 
@@ -576,7 +632,7 @@ class Client:
         self._news.set()  # first: why it is over should be known before what that means for each command
         for future in self._answers.values():
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(_anew(error))
 
     def _room(self, room: str | None) -> str:
         room = room or self.room
@@ -592,6 +648,22 @@ async def _text(connection: ClientConnection) -> str:
     return data
 
 
+def _anew(error: Exception) -> Exception:
+    """The same for another task: what is raised in two has the frames of both."""
+    anew: Exception
+    match error:
+        case ConnectError(url=url, reason=reason):
+            anew = ConnectError(url, reason)
+        case Disconnected(close=close):
+            anew = Disconnected(close)
+        case Refused(refusal=refusal):
+            anew = Refused(refusal)
+        case _:
+            return error
+    anew.__cause__ = error.__cause__
+    return anew
+
+
 def _size(event: Event) -> int:
     return EVENT_OVERHEAD + len(event.text)
 
@@ -599,6 +671,10 @@ def _size(event: Event) -> int:
 def _here(room: str, reply: Mapping[str, Any]) -> Here:
     members = tuple(filter(None, map(sender_of, _items(reply, "members"))))
     return Here(room, int(reply.get("count", 0)), members)
+
+
+def _messages(reply: Mapping[str, Any]) -> Sequence[Event]:
+    return [Event("message", fields) for fields in _items(reply, "messages") if isinstance(fields, dict)]
 
 
 def _items(reply: Mapping[str, Any], name: str) -> Sequence[Any]:

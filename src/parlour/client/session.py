@@ -12,13 +12,14 @@ Times are seconds of any clock that never goes back.
 
 import heapq
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import inf
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, get_args
 
-from parlour.core.events import Sender
+from parlour.core.events import Role, Sender
 from parlour.core.moderation import Budget
 from parlour.errors import Close, Refusal
 
@@ -40,6 +41,15 @@ RESUME_LIMIT: Final = 20
 KEYS_LIMIT: Final = 1_000
 """Own messages that are known as such when they come back."""
 
+REPORTED_LIMIT: Final = 100
+"""Messages in one report."""
+
+_REPORT_SPACE: Final = 16 * 1024
+"""Bytes of a report beside its messages."""
+
+BOOTHS_LIMIT: Final = 3
+"""Booths of which it is known what was said there, the newest: one may be reported after it ended."""
+
 LONGEST_WAIT: Final = 30.0
 """Seconds: where the growing waits between tries end, if the server does not ask for more."""
 
@@ -47,11 +57,13 @@ REPEATABLE: Final = frozenset(
     {
         *("send", "edit", "delete", "react"),
         *("join", "name", "history", "presence", "rooms", "block", "unblock", "ping"),
+        *("search", "terms", "report"),
     }
 )
 """Commands that do no more twice than once. The others leave a booth or look for one; what they meant is over when the
 connection is."""
 
+_ROLES: Final[Collection[Role]] = get_args(Role)
 _NUMBERED: Final = frozenset({"message", "message.edited", "message.deleted", "message.reaction"})
 
 NOT_UNDERSTOOD: Final = Close(1002, "the server sent what is not understood here")
@@ -75,7 +87,8 @@ class Event:
     - `client.back` (`caught_up`, `missed`): all that hello promised has come: how many messages of others, and whether
       some may be missing;
     - `client.gone` (`room`): the seat in this room is no more;
-    - `client.refused` (`code`, `message`): the server could not read what it got;
+    - `client.refused` (`code`, `message`): the server did not do what this client did not ask for by a command, such as
+      the search that hello begins, or could not read what it got;
     - `client.dropped` (`count`): so many events were not fetched in time and thrown away.
     """
 
@@ -144,6 +157,58 @@ class Seat:
     upto: int | None = None
 
 
+class _Stamped(NamedTuple):
+    """What was said in a booth, as a report brings it back. `fits` says that it came right after the one before: it can
+    be proved only with that one's stamp."""
+
+    message: Mapping[str, Any]
+    fits: bool
+
+
+class _Heard:
+    """What was said in a booth since the two met, or the last of it, with its stamps."""
+
+    def __init__(self, *, from_start: bool) -> None:
+        self._messages: deque[_Stamped] = deque()
+        self._prev = ""  # the stamp before the first of them
+        self._fits = from_start  # whether the stamp before the next one is known
+
+    def take(self, frame: Mapping[str, Any]) -> None:
+        """A message came, or an edit of one."""
+        stamp, sender = frame.get("stamp"), sender_of(frame.get("from"))
+        if not isinstance(stamp, str) or sender is None:
+            self.miss()  # it was deleted, and its stamp with it
+            return
+        said = {"from": sender.id, **{name: frame.get(name) for name in ("mid", "off", "ts", "text", "stamp")}}
+        self._messages.append(_Stamped(said, self._fits))
+        self._fits = True
+        if len(self._messages) > REPORTED_LIMIT:
+            self._prev = self._messages.popleft().message["stamp"]
+
+    def miss(self) -> None:
+        """Something that bore a stamp may be missing here."""
+        self._fits = False
+
+    def told(self, mids: Collection[str], size: int) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """The messages with these mids, or all, and the stamp before the first of them: the newest ones that have room
+        in `size` bytes. Of those between that are not told, or can't be proved, only the last stamp is."""
+        told: deque[Mapping[str, Any]] = deque()
+        for message, fits in self._messages:
+            if fits and (not mids or message["mid"] in mids):
+                told.append(message)
+            else:
+                if told and "text" not in told[-1]:
+                    told.pop()
+                told.append({"mid": message["mid"], "stamp": message["stamp"]})
+        if told and "text" not in told[-1]:
+            told.pop()
+        prev, space = self._prev, size - sum(map(_size_of, told))
+        while told and (space < 0 or "text" not in told[0]):
+            space += _size_of(told[0])
+            prev = told.popleft()["stamp"]
+        return list(told), prev
+
+
 @dataclass(slots=True)
 class _Asked:
     """A command without an answer; `size` is its frame's in bytes. `wanted` until its owner gives it up; `echo` is the
@@ -189,14 +254,19 @@ class Session:
         program: Mapping[str, str] | None = None,
         random: Callable[[], float],
         grace: float = GRACE,
+        passport: str | None = None,
+        terms: str | None = None,
+        age: int | None = None,
     ) -> None:
         """`name` is a wish; with `insist` the first hello fails without it. `token` is an earlier session's. `match`
         are the fields of `match.find` for a search that begins with hello. `random` gives numbers from 0 to 1; `grace`
-        is in seconds, see `GRACE`."""
+        is in seconds, see `GRACE`. `passport` is the token of another issuer, by which the server knows who this is;
+        `terms` is the version of the terms that the person accepts, and `age` is in years."""
         self.token = token  # what resumes this session, from the first welcome on
         self.name = name  # what others call this client: wished for, then as accepted
         self.person = Sender("", None)  # who this client is, from the first welcome on
         self.limits: Mapping[str, float] = {}  # as hello told them
+        self.required: Mapping[str, Any] | None = None  # what hello wants to be accepted before a search
         self.seats: dict[str, Seat] = {}
         self.searching = False  # whether a search for a stranger goes on, or does after a reconnect
         self.welcomed = False  # whether this connection's hello was answered
@@ -207,6 +277,9 @@ class Session:
         self._insist = insist
         self._match = match
         self._program = program
+        self._passport = passport
+        self._accepted: dict[str, Any] = {"terms": terms, "age": age}
+        self._heard: dict[str, _Heard] = {}  # by booth, the newest last
         self._ids = count(1)
         self._hello = 0  # the id of the last hello
         self._seeks = False  # whether that hello looks for a stranger
@@ -298,6 +371,14 @@ class Session:
     def farewell(self, booth: str) -> str:
         """A last frame, for one who will not read the reply: without it the other one would wait for a return."""
         return _frame({"id": next(self._ids), "op": "leave", "room": booth})
+
+    def evidence(self, room: str, mids: Collection[str] = ()) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """`messages` and `prev` of a report: of a booth what was said there, all of it or the messages with these mids,
+        as far as it is known and has room in a frame. In public rooms the server knows it itself."""
+        heard = self._heard.get(room)
+        if heard is None:
+            return [{"mid": mid} for mid in mids], ""
+        return heard.told(mids, int(self.limits.get("frame", FRAME_LIMIT)) - _REPORT_SPACE)
 
     # What this client wants
 
@@ -402,6 +483,7 @@ class Session:
             case "gap":
                 seat = self.seats.get(_text(frame, "room"))
                 if seat is not None:
+                    self._miss(seat.room)
                     seat.epoch, seat.off, seat.upto = _text(frame, "epoch"), _number(frame, "off"), None
                     self._missed = self._missed or self._resumed
                     return [Event(kind, frame), *self._came_back()]
@@ -412,6 +494,11 @@ class Session:
                 room = _text(frame, "room")
                 peer = sender_of(frame.get("peer"))
                 self.seats[room] = Seat(room, _text(frame, "epoch"), _number(frame, "off"), peer, booth=True)
+                self._listen(room, from_start=True)
+            case "room.changed" if frame.get("archived") is True:
+                gone = self.seats.pop(_text(frame, "room"), None)
+                ended = [] if gone is None else [_local("client.gone", room=gone.room)]
+                return [Event(kind, frame), *ended, *self._came_back()]
             case "match.ended":
                 self.seats.pop(_text_of(frame, "room"), None)
                 self.searching = self.searching and "room" in frame
@@ -436,13 +523,27 @@ class Session:
             return []
         outcomes: list[Outcome] = []
         if off > seat.off + 1:
+            self._miss(room)
             outcomes.append(_local("gap", room=room, epoch=seat.epoch, off=off - 1))
             self._missed = self._missed or seat.upto is not None
         if seat.upto is not None and kind == "message" and not own:
             self._caught_up += 1
         seat.off = off
+        if room in self._heard and kind in ("message", "message.edited"):
+            self._heard[room].take(frame)
         outcomes.append(Event(kind, frame, own))
         return [*outcomes, *self._came_back()]
+
+    def _listen(self, booth: str, *, from_start: bool) -> None:
+        """Remember what is said there, for a report."""
+        self._heard.pop(booth, None)
+        self._heard[booth] = _Heard(from_start=from_start)
+        if len(self._heard) > BOOTHS_LIMIT:
+            del self._heard[next(iter(self._heard))]
+
+    def _miss(self, room: str) -> None:
+        if room in self._heard:
+            self._heard[room].miss()
 
     def _said(self, echo: Mapping[str, Any]) -> Mapping[str, Any]:
         seat = self.seats.get(_text(echo, "room"))
@@ -464,6 +565,9 @@ class Session:
             self._held_until = now + (refusal.retry_after_ms or 1000) / 1000
             return []
         del self._asked[number]
+        if refusal is not None and refusal.code == "unavailable" and asked.echo is not None:
+            # It was shown, and is not confirmed to be stored.
+            return [Answer(number, self._said(asked.echo))]
         if refusal is not None:
             return [Answer(number, frame, refusal)]
         return [*self._done(asked, frame), Answer(number, frame)]
@@ -480,6 +584,9 @@ class Session:
                 self.name = _text(reply, "name")
             case "match.cancel":
                 self.searching = False
+            case "terms":
+                self.required = None
+                self._accepted = {"terms": asked.fields["version"], "age": asked.fields.get("age")}
             case "match.find" | "match.next":
                 # A booth that was left for this: match.found, which names another, comes after the reply.
                 if (booth := self.booth) is not None and asked.op == "match.next":
@@ -491,8 +598,10 @@ class Session:
         self._hello = next(self._ids)
         seats = list(self.seats.values())[-RESUME_LIMIT:]
         fields = {
+            "token": self._passport,
             "session": self.token,
             "name": self.name,
+            **self._accepted,
             "resume": [{"room": seat.room, "epoch": seat.epoch, "off": seat.off} for seat in seats] or None,
             "match": self._match if self._seeks else None,
             "client": self._program,
@@ -532,7 +641,9 @@ class Session:
         if not isinstance(rooms, list) or not all(isinstance(entry, dict) for entry in rooms):
             raise NonsenseError
         changes = self._sit(rooms)
-        self.searching = self._seeks and self.booth is None
+        required = reply.get("required")
+        self.required = required if isinstance(required, dict) else None
+        self.searching = self._seeks and self.booth is None and self.required is None
         fields = {"person": reply["person"], "rooms": rooms, "again": again, "resumed": self._resumed}
         return [_local("client.connected", **fields), *changes, *self._came_back()]
 
@@ -555,6 +666,7 @@ class Session:
             peer = sender_of(entry.get("peer"))
             seat = self.seats[room] = Seat(room, epoch, off, peer, booth=peer is not None)
             if before is None and peer is not None:
+                self._listen(room, from_start=False)
                 fields = {"room": room, "epoch": epoch, "off": off, "peer": entry["peer"], "common": []}
                 outcomes.append(_local("match.found", **fields))
             if before is None:
@@ -566,6 +678,7 @@ class Session:
                     seat.off = max(off, before.off)
             else:
                 self._missed = True
+                self._miss(room)
                 outcomes.append(_local("gap", room=room, epoch=epoch, off=off))
         for gone in known.values():
             kind, more = ("match.ended", {"by": "lost"}) if gone.booth else ("client.gone", {})
@@ -592,7 +705,7 @@ def sender_of(value: object) -> Sender | None:
     return Sender(
         id=value["id"],
         name=name if isinstance(name, str) else None,
-        role="user" if value.get("role") == "user" else "guest",
+        role=next((role for role in _ROLES if role == value.get("role")), "guest"),
         plain=value.get("plain") is True,
     )
 
@@ -608,6 +721,10 @@ def _refusal_of(error: object) -> Refusal:
         retry=error.get("retry") is True,
         retry_after_ms=after if isinstance(after, int) else None,
     )
+
+
+def _size_of(message: Mapping[str, Any]) -> int:
+    return len(_frame(message).encode()) + 1
 
 
 def _local(kind: str, **fields: Any) -> Event:

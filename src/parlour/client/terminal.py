@@ -20,6 +20,7 @@ import unicodedata
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol, TextIO
@@ -49,6 +50,12 @@ KNOWN: Final = 1_000
 UNCLEAR: Final = 0.05
 """Seconds around a print in which one can't tell whether Enter came before or after it."""
 
+FOUND: Final = 10
+"""Messages that a search shows."""
+
+REASON_LIMIT: Final = 200
+"""Characters of a report's reason that the server takes."""
+
 SHORT: Final = 80
 """Characters of a piped line in a report about it."""
 
@@ -56,6 +63,9 @@ HELP: Final = """\
 /next          in a booth: leave it and look for another stranger
 /leave         in a booth: leave it
 /block [NAME]  never meet this person again: the stranger, or someone in the room
+/report WHY    in a booth, also just after it: tell the moderators what the stranger said, and block them
+/accept [AGE]  accept the terms, where a server has some, and look for a stranger
+/search WORDS  the newest messages of public rooms that hold them all
 /who           who is here
 /name NEW      go by another name
 /me TEXT       say what you do
@@ -392,6 +402,10 @@ class Chat:
                 self._hear_match(event)
             case "client":
                 self._hear_client(event)
+            case "moderated":
+                self._screen.warn(_moderated(event.fields))
+            case "room" if event.kind == "room.changed":
+                self._screen.status(_changed(event.fields))
             case "notice":
                 say = self._screen.warn if event.fields.get("level") == "warning" else self._screen.status
                 say(f"notice: {event.text}")
@@ -474,8 +488,10 @@ class Chat:
             case "client.gone":
                 self._screen.warn("the room is no more")
                 self._over = not self._manner.interactive
-            case "client.dropped" | "client.refused":
+            case "client.dropped":
                 self._screen.warn("some messages may be missing")
+            case "client.refused":
+                self._screen.warn(f"refused ({fields['code']}): {fields['message']}")
 
     def _greet(self, fields: Mapping[str, Any]) -> None:
         client, again = self._client, fields["again"]
@@ -496,6 +512,15 @@ class Chat:
         self._looking = False
         if client.searching:
             self._look()
+        elif client.address.private and client.required is not None:
+            self._ask(client.required)
+
+    def _ask(self, required: Mapping[str, Any]) -> None:
+        """The server wants something first."""
+        where = f": {required['url']}" if isinstance(required.get("url"), str) else ""
+        self._screen.warn(f"before you meet strangers you must accept the terms{where}")
+        self._screen.warn(f"{'/accept AGE, in years,' if required.get('asks_age') is True else '/accept'} does that")
+        self._over = not self._manner.interactive
 
     def _look(self) -> None:
         if not self._looking:
@@ -630,6 +655,18 @@ class Chat:
                 self._do(word, self._leave)
             case "next" | "leave":
                 self._screen.answer(f"/{word} is for booths: parlour chat --private; /quit leaves")
+            case "report" if in_booths and rest:
+                self._do(word, partial(self._report, rest))
+            case "report" if in_booths:
+                self._screen.answer("/report needs a reason, in a few words")
+            case "report":
+                self._screen.answer("/report is for booths: parlour chat --private; /block hides someone here")
+            case "accept":
+                self._do(word, partial(self._accept, rest))
+            case "search" if rest:
+                self._do(word, partial(self._search, rest))
+            case "search":
+                self._screen.answer("/search needs the words to look for")
             case "block" if in_booths:
                 self._do(word, self._block_stranger)
             case "block" if rest:
@@ -698,6 +735,35 @@ class Chat:
             await self._client.block(peer.id, room=booth)
         self._screen.answer("blocked: you two never meet again; /next looks for another")
 
+    async def _report(self, reason: str) -> None:
+        if self._last is None:
+            self._screen.answer("/report: there is no stranger yet")
+            return
+        booth, _ = self._last
+        with self._ending(booth):
+            ref = await self._client.report(booth, reason[:REASON_LIMIT], block=True)
+        self._screen.answer(f"reported as {ref}, and blocked: you two never meet again; /next looks for another")
+
+    async def _accept(self, age: str) -> None:
+        required = self._client.required
+        if required is None:
+            self._screen.answer("/accept: there is nothing to accept")
+        elif age and not (age.isascii() and age.isdecimal()):
+            self._screen.answer("/accept: write your age in years, as /accept 30")
+        else:
+            await self._client.accept(str(required.get("version")), age=int(age) if age else None)
+            self._screen.answer("accepted")
+            if self._client.address.private:
+                await self._client.find()
+                self._look()
+
+    async def _search(self, text: str) -> None:
+        found = await self._client.search(text, limit=FOUND)
+        for message in reversed(found.messages):
+            self._screen.answer(neutral(f"{message.room}: {shown_name(message.sender)}> {message.text}"))
+        some = f"{len(found.messages)} found" if found.messages else "nothing found"
+        self._screen.answer(f"{some}{', and older ones' if found.more else ''}")
+
     async def _block(self, name: str) -> None:
         found = {person.id: person for person in self._called(name, self._known.values())}
         found |= {person.id: person for person in self._called(name, (await self._client.who()).members)}
@@ -728,6 +794,29 @@ class Chat:
 
 def _weight(text: str) -> int:
     return LINE_OVERHEAD + len(text.encode(errors="replace"))
+
+
+def _moderated(fields: Mapping[str, Any]) -> str:
+    """What a moderator did to the person."""
+    action, reason, until = (fields.get(name) for name in ("action", "reason", "until"))
+    where = f" in {fields['room']}" if "room" in fields else ""
+    when = ""
+    if isinstance(until, int):
+        with suppress(OverflowError, ValueError, OSError):  # years that no calendar has
+            when = f" until {datetime.fromtimestamp(until / 1000).astimezone():%Y-%m-%d %H:%M}"
+    return f"a moderator: you are {action}{where}{when}{f': {reason}' if reason else ''}"
+
+
+def _changed(fields: Mapping[str, Any]) -> str:
+    """How a room is now."""
+    room, slow = fields.get("room"), fields.get("slow_ms")
+    if fields.get("archived") is True:
+        return f"{room} is closed"
+    if fields.get("locked") is True:
+        return f"{room} is locked: only moderators speak"
+    if isinstance(slow, int) and slow > 0:
+        return f"{room} is slow: one message each {slow / 1000:g} seconds"
+    return f"{room} is open: {fields.get('title')}" if fields.get("title") else f"{room} is open"
 
 
 def _back(caught_up: int, missed: bool) -> str:

@@ -7,7 +7,7 @@ the fields on the wire, with the same names, and `AtMost` is the limit that hold
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
-from parlour.core.events import Position, value
+from parlour.core.events import Position, Reported, value
 from parlour.core.moderation import TEXT_LIMIT
 
 KEY_LIMIT: Final = 64
@@ -22,7 +22,17 @@ INTERESTS_LIMIT: Final = 10
 LANGS_LIMIT: Final = 5
 RESUME_LIMIT: Final = 20
 PAGE_LIMIT: Final = 100
-"""Messages in one answer to `History`."""
+"""Messages in one answer to `History` or `Search`."""
+
+REPORTED_LIMIT: Final = 100
+"""Messages in one report: twice as many as a booth remembers for those who come back."""
+
+OLDEST: Final = 150
+SEARCH_LIMIT: Final = 200
+NOTE_LIMIT: Final = 1000
+REASON_LIMIT: Final = 200
+SECONDS_LIMIT: Final = 10 * 366 * 86_400
+"""How long a ban or a mute lasts at most that is not for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,7 @@ Tag: TypeAlias = Annotated[str, AtMost(TAG_LIMIT)]
 Text: TypeAlias = Annotated[str, AtMost(TEXT_LIMIT)]
 Name: TypeAlias = Annotated[str, AtMost(NAME_FIELD_LIMIT)]
 Token: TypeAlias = Annotated[str, AtMost(TOKEN_LIMIT)]
+Age: TypeAlias = Annotated[int, AtMost(OLDEST)]
 
 
 @value
@@ -68,8 +79,9 @@ class Program:
 
 @value
 class Hello:
-    """The first command. `session` is the token of the last hello's answer; `resume` tells the last event that was seen
-    of each room."""
+    """The first command. `token` is the host app's word on who this is; `session` is the token of the last hello's
+    answer; `resume` tells the last event that was seen of each room; `terms` is the version of the terms that the
+    person accepts, and `age` is in years."""
 
     token: Token | None = None
     session: Token | None = None
@@ -77,6 +89,7 @@ class Hello:
     name: Name | None = None
     langs: Annotated[tuple[Tag, ...], AtMost(LANGS_LIMIT)] = ()
     terms: Tag | None = None
+    age: Age | None = None
     match: Wish | None = None
     client: Program | None = None
 
@@ -210,6 +223,105 @@ class Unblock:
 
 
 @value
+class Search:
+    """Look for messages of public rooms that hold every word of `text`, the newest first; of one room, or of all."""
+
+    text: Annotated[str, AtMost(SEARCH_LIMIT)]
+    room: Id | None = None
+    limit: Annotated[int, AtMost(PAGE_LIMIT)] = 50
+
+
+@value
+class Terms:
+    """Accept the terms of this `version` later than with hello; `age` is in years."""
+
+    version: Tag
+    age: Age | None = None
+
+
+@value
+class Report:
+    """Tell the moderators what was said in a room, also in a booth that ended up to ten minutes ago; and `block` who
+    said it. `prev` is the stamp before the first message."""
+
+    room: Id
+    reason: Annotated[str, AtMost(REASON_LIMIT)]
+    messages: Annotated[tuple[Reported, ...], AtMost(REPORTED_LIMIT)]
+    prev: Id = ""
+    note: Annotated[str, AtMost(NOTE_LIMIT)] = ""
+    block: bool = False
+
+
+# For moderators. `person` is an id as public rooms show it.
+
+
+@value
+class ModDelete:
+    """Take a message out of a room, whoever said it."""
+
+    room: Id
+    mid: Id
+
+
+@value
+class ModKick:
+    """End a person's connections. They may come back."""
+
+    person: Id
+    reason: Annotated[str, AtMost(REASON_LIMIT)] = ""
+
+
+@value
+class ModMute:
+    """Let a person read but not speak, in one room or everywhere; for so many `seconds`, or for good."""
+
+    person: Id
+    room: Id | None = None
+    seconds: Annotated[int, AtMost(SECONDS_LIMIT)] | None = None
+    reason: Annotated[str, AtMost(REASON_LIMIT)] = ""
+
+
+@value
+class ModUnmute:
+    """Take a mute back."""
+
+    person: Id
+    room: Id | None = None
+
+
+@value
+class ModBan:
+    """End a person's connections, and let neither the person nor their address come back."""
+
+    person: Id
+    seconds: Annotated[int, AtMost(SECONDS_LIMIT)] | None = None
+    reason: Annotated[str, AtMost(REASON_LIMIT)] = ""
+
+
+@value
+class ModUnban:
+    """Take a ban back."""
+
+    person: Id
+
+
+@value
+class ModLock:
+    """Let only moderators speak in a room, or everyone again."""
+
+    room: Id
+    on: bool = True
+
+
+@value
+class ModSlow:
+    """Let each one speak in a room only once in so many `seconds`; 0 for as often as they like."""
+
+    room: Id
+    seconds: Annotated[int, AtMost(86_400)] = 0
+
+
+@value
 class Ping:
     """Ask for a sign of life."""
 
@@ -238,6 +350,17 @@ Command: TypeAlias = (
     | Next
     | Block
     | Unblock
+    | Search
+    | Terms
+    | Report
+    | ModDelete
+    | ModKick
+    | ModMute
+    | ModUnmute
+    | ModBan
+    | ModUnban
+    | ModLock
+    | ModSlow
     | Ping
     | Pong
 )

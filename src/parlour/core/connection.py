@@ -23,11 +23,15 @@ from parlour.core.events import (
     Letter,
     PauseReading,
     Ping,
+    Publish,
     Refuse,
     ResumeReading,
     Seat,
+    Sender,
+    Weigh,
     value,
 )
+from parlour.core.house import House
 from parlour.core.moderation import Budget
 from parlour.errors import NO_PONG, RATE, REPLACED, TOO_MANY_ERRORS, UNFINISHED, Close, Refusal
 
@@ -66,9 +70,13 @@ class Pace:
 
 
 class Connection(ABC):
-    """The life of one connection, on either wire."""
+    """The life of one connection, on either wire.
+
+    `address` is what bans know of where it comes from (`Keyring.address_hash`), None where that can't be banned.
+    """
 
     __slots__ = (
+        "_address",
         "_began",
         "_budget",
         "_control",
@@ -76,17 +84,22 @@ class Connection(ABC):
         "_errors",
         "_held",
         "_held_bytes",
+        "_house",
         "_pace",
         "_paused_at",
         "_ping_at",
+        "_policy",
         "_pong_by",
         "_resumed_at",
         "_stalled",
         "id",
     )
 
-    def __init__(self, id: str, pace: Pace) -> None:
+    def __init__(self, id: str, pace: Pace, house: House, *, address: str | None = None) -> None:
         self.id = id
+        self._house = house
+        self._policy = house.policy  # it is asked for each line: one look less
+        self._address = address
         self._ended = False
         self._budget = None if pace.rate is None else Budget(pace.rate, pace.burst)
         self._pace = pace
@@ -106,6 +119,11 @@ class Connection(ABC):
     def ended(self) -> bool:
         """Whether it is over, for the server or the peer."""
         return self._ended
+
+    @property
+    def person(self) -> str:
+        """The lasting id of the person behind it; empty while that is not known."""
+        return self.sender.id
 
     def opened(self, now: float) -> Sequence[Effect]:
         """The peer is there."""
@@ -186,7 +204,16 @@ class Connection(ABC):
         """The peer is gone."""
         return () if self._ended else self._part(comes_back=True)
 
+    @abstractmethod
+    def closed(self, room: str) -> Sequence[Effect]:
+        """A public room that it sits in is over."""
+
     # What a child decides
+
+    @property
+    @abstractmethod
+    def sender(self) -> Sender:
+        """Who is behind it, as public rooms see them; the id is empty while that is not known."""
 
     @abstractmethod
     def _begin(self, now: float) -> Sequence[Effect]:
@@ -223,6 +250,23 @@ class Connection(ABC):
     def _ask(self) -> Sequence[Effect]:
         """Ask for a sign of life."""
         return (Ping(),)
+
+    # What a child asks
+
+    def _barred(self, person: str | None) -> Refusal | None:
+        """Why the person, or anyone from this address, may not be here, if so."""
+        return self._policy.may_connect(person, self._address, self._house.utc_ms())
+
+    def _judge(self, publish: Publish, now: float, *, in_booth: bool, opening: bool) -> Publish | Weigh | Refuse:
+        """What becomes of a message where not everyone may say everything. See `Policy.judge`."""
+        policy, now_ms = self._policy, self._house.utc_ms()
+        member, room, text, key = publish.member, publish.room, publish.text, publish.key
+        verdict = policy.judge(member, room, text, in_booth=in_booth, opening=opening, now=now, now_ms=now_ms, key=key)
+        if isinstance(verdict, Refusal):
+            return Refuse(verdict, publish.re)
+        if verdict.kind == "refuse" and verdict.refusal is not None:
+            return Refuse(verdict.refusal, publish.re)
+        return publish if verdict.kind == "pass" and not policy.classifies else Weigh(publish, verdict, opening)
 
     # Inside
 

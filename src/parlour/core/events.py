@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, TypeVar, dataclass_transform
 
+from parlour.core.moderation import Verdict
 from parlour.errors import Close, Refusal
 
 _T = TypeVar("_T")
@@ -30,19 +31,21 @@ def value(cls: type[_T]) -> type[_T]:
 
 # People
 
+Role: TypeAlias = Literal["guest", "user", "moderator", "admin"]
+"""In their order: each may do what those before it may (`penalties.ACTIONS`)."""
+
 
 class Person(NamedTuple):
-    """A user of the host app. `id` is never shown to others; `name` is what they read, in place of `username`."""
+    """A user of the host app. `id` is never shown to others; `name` is what they read, in place of `username`; `role`
+    says what the user may do beside chatting."""
 
     id: str
     name: str
+    role: Role = "user"
 
 
 class Guest(NamedTuple):
     """Somebody whom the host app lets in without saying who it is: `Guest()`."""
-
-
-Role: TypeAlias = Literal["guest", "user"]
 
 
 @value
@@ -75,6 +78,23 @@ class Position:
     room: str
     epoch: str
     off: int
+
+
+class Reported(NamedTuple):
+    """A message, or an edit of one, as a client that reports it was shown it: `off` its place, `ts` UTC milliseconds,
+    `sender` the id by which somebody went in the room.
+
+    In a booth it bears a `stamp`. Without a `text` it is a gap there: the reporter keeps back one or more messages, and
+    of them tells only the last one's stamp; the other fields don't count. Reactions and deletions bear no stamp, and
+    are never missed.
+    """
+
+    mid: str
+    off: int
+    ts: int
+    sender: str
+    text: str | None
+    stamp: str
 
 
 @value
@@ -210,6 +230,18 @@ class ReadShown:
 
 
 @value
+class RoomChanged:
+    """An operator changed the room: its `title`, whether it is `locked`, or how long each one waits between two
+    messages there (`slow_ms`, 0 for not at all). An `archived` room takes nobody any more."""
+
+    room: str
+    title: str
+    locked: bool = False
+    slow_ms: int = 0
+    archived: bool = False
+
+
+@value
 class Gap:
     """Events were lost between the engine and this process: the room goes on after `off` in `epoch`."""
 
@@ -218,7 +250,9 @@ class Gap:
     off: int
 
 
-Event: TypeAlias = Numbered | MemberJoined | MemberLeft | MemberRenamed | Counted | TypingShown | ReadShown | Gap
+Event: TypeAlias = (
+    Numbered | MemberJoined | MemberLeft | MemberRenamed | Counted | TypingShown | ReadShown | RoomChanged | Gap
+)
 
 
 # Letters
@@ -278,6 +312,17 @@ class Notice:
 
 
 @value
+class Moderated:
+    """A moderator did something about this person: `until_ms` (UTC milliseconds) is when it ends, None for never. A
+    mute may be for one `room` only."""
+
+    action: Literal["muted", "unmuted", "kicked", "banned"]
+    reason: str
+    until_ms: int | None = None
+    room: str | None = None
+
+
+@value
 class Reconnect:
     """The server wishes the client to connect anew, after `after_ms` and up to `jitter_ms` more, chosen at random."""
 
@@ -298,7 +343,9 @@ class Bye:
     after_ms: int | None = None
 
 
-Letter: TypeAlias = MatchWaiting | MatchFound | MatchAway | MatchBack | MatchEnded | Notice | Reconnect | Asked | Bye
+Letter: TypeAlias = (
+    MatchWaiting | MatchFound | MatchAway | MatchBack | MatchEnded | Notice | Moderated | Reconnect | Asked | Bye
+)
 
 
 # Answers
@@ -368,6 +415,14 @@ class Page:
 
 
 @value
+class Matches:
+    """Messages that were searched for, the newest first; `more` says whether there are others."""
+
+    messages: Sequence[Remembered]
+    more: bool
+
+
+@value
 class Here:
     """Who is in a room; `members` is empty where there are too many."""
 
@@ -382,6 +437,9 @@ class RoomShown:
 
     room: str
     count: int
+    title: str = ""
+    locked: bool = False
+    slow_ms: int = 0
 
 
 @value
@@ -418,6 +476,34 @@ class Done:
 
 
 @value
+class Proved:
+    """Who the bearer of a token is, by the word of who issued it."""
+
+    person: Person
+
+
+@value
+class Whom:
+    """The lasting id of somebody who was known by another one."""
+
+    person: str
+
+
+@value
+class Filed:
+    """A report waits for the moderators under this number."""
+
+    ref: str
+
+
+@value
+class Acted:
+    """A moderator's act is done; a ban or a mute can be taken back by its `id`."""
+
+    id: str | None = None
+
+
+@value
 class Claimed:
     """The session is this connection's now. `booth` is where a seat is kept that it lost, if there is one."""
 
@@ -429,6 +515,16 @@ class Gone:
     """A room that a client wanted to resume is over, and will not come back."""
 
     room: str
+
+
+@value
+class Required:
+    """What must be accepted before this person meets strangers: the terms of this `version`, to be read at `url`; and
+    whether they must say how old they are."""
+
+    version: str
+    url: str | None
+    asks_age: bool
 
 
 @value
@@ -448,10 +544,28 @@ class Welcome:
     limits: Limits
     ping_ms: int
     rooms: Sequence[Seat | Gone]
+    required: Required | None = None
 
 
 Answer: TypeAlias = (
-    Seat | Published | Changed | Page | Here | RoomList | Named | Ticket | Clock | Done | Claimed | Gone | Welcome
+    Seat
+    | Published
+    | Changed
+    | Page
+    | Matches
+    | Here
+    | RoomList
+    | Named
+    | Ticket
+    | Clock
+    | Done
+    | Proved
+    | Whom
+    | Filed
+    | Acted
+    | Claimed
+    | Gone
+    | Welcome
 )
 
 
@@ -483,13 +597,15 @@ class Enter:
 
 @value
 class Wanted:
-    """Whom a client with a session wants to meet. `leaving` is the booth that it leaves for this."""
+    """Whom a client with a session wants to meet. `leaving` is the booth that it leaves for this. `band` is an age
+    band, and never relaxed: two bands, or one and none, never meet."""
 
     interests: frozenset[str] = frozenset()
     langs: frozenset[str] = frozenset()
     relaxes: bool = True
     key: str | None = None
     leaving: str | None = None
+    band: str | None = None
 
 
 @value
@@ -526,6 +642,76 @@ class Publish:
     reply_to: str | None = None
     key: str | None = None
     re: int | None = None
+
+
+@value
+class Weigh:
+    """Before `publish` is carried out, more is to be done about it: note that a rule flagged it, keep it for a
+    moderator, or ask a classifier. `opening` says that it is the first that the person says in a booth."""
+
+    publish: Publish
+    verdict: Verdict
+    opening: bool
+
+
+@value
+class Verify:
+    """Ask who the bearer of this token of another issuer is."""
+
+    token: str
+    re: int | None = None
+
+
+@value
+class Search:
+    """Look for messages of public rooms that hold every word of `text`; of one `room`, or of all."""
+
+    text: str
+    room: str | None
+    limit: int
+    re: int | None = None
+
+
+@value
+class Accuse:
+    """Take to the moderators what was said in `room`. `prev` is the stamp before the first of the `messages`; `note` is
+    for who reads it; `block` says that the two must never meet again."""
+
+    member: Member
+    room: str
+    reason: str
+    messages: Sequence[Reported]
+    prev: str = ""
+    note: str = ""
+    block: bool = False
+    re: int | None = None
+
+
+@value
+class Act:
+    """Do what a moderator says; whether the role may do that at all was looked at.
+
+    `person` is a lasting id, whom it is done to; without a `room` it is everywhere. `seconds` are how long it lasts,
+    None for good; for `slow` they are between two messages. `on` is False to open a room that was locked.
+    """
+
+    member: Member
+    action: Literal["kick", "mute", "unmute", "ban", "unban", "lock", "slow"]
+    person: str | None = None
+    room: str | None = None
+    reason: str = ""
+    seconds: float | None = None
+    on: bool = True
+    re: int | None = None
+
+
+@value
+class Accept:
+    """Keep that the person accepted this version of the terms, and is of this age band."""
+
+    person: str
+    version: str
+    band: str | None
 
 
 @value
@@ -665,6 +851,12 @@ Effect: TypeAlias = (
     | Cancel
     | Take
     | Publish
+    | Weigh
+    | Verify
+    | Search
+    | Accuse
+    | Act
+    | Accept
     | Amend
     | Show
     | Fetch

@@ -1,12 +1,12 @@
 """What may be said, and how often.
 
-`Budget` holds a rate; `checked_text` and `checked_emoji` hold the rules for what is said. All of it is pure: the same
-input and time give the same verdict. The rules for names stand in `names`.
+`Budget` holds a rate; `Verdict` is what becomes of a text; `checked_text` and `checked_emoji` hold the rules for what
+is said. All of it is pure: the same input and time give the same verdict. The rules for names stand in `names`.
 """
 
 import re
 import unicodedata
-from typing import Final
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from parlour.errors import Refusal
 
@@ -28,6 +28,37 @@ _KINDS: Final = {
     **dict.fromkeys("\u25fb\u25fc\u25fd\u25fe", "S"),
     **dict.fromkeys("\u203c\u2049\u2139\u2194\u3030\u303d", "P"),  # drawn as text by default
 }
+
+
+Kind: TypeAlias = Literal["pass", "flag", "hold", "refuse"]
+
+KINDS: Final[tuple[Kind, ...]] = ("pass", "flag", "hold", "refuse")
+"""From the mildest to the strictest."""
+
+_HELD: Final = Refusal("held", "the message waits for a moderator")
+_NOT_ALLOWED: Final = "the message is not allowed here; say it in other words"
+
+
+_SWEEP: Final = 1024
+
+
+class Verdict(NamedTuple):
+    """What becomes of a text. `reasons` tell why, in the order of the parts that found something (see `filter`).
+    `words` are for the sender of one that is refused; they never hold what was said."""
+
+    kind: Kind
+    reasons: tuple[str, ...] = ()
+    words: str | None = None
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The answer to the sender, if the text is not said now."""
+        if self.kind == "refuse":
+            return Refusal("forbidden", self.words or _NOT_ALLOWED)
+        return _HELD if self.kind == "hold" else None
+
+
+PASS: Final = Verdict("pass")
 
 
 class Budget:
@@ -58,6 +89,37 @@ class Budget:
     def ready_at(self) -> float:
         """The time from which the next `take` succeeds."""
         return self._used - self._slack
+
+
+class Budgets:
+    """A budget for each of many, such as the addresses that ask something. Who took nothing for long is forgotten."""
+
+    __slots__ = ("_budgets", "_burst", "_rate", "_sweep_at")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        """See `Budget`."""
+        self._rate = rate
+        self._burst = burst
+        self._budgets: dict[str, Budget] = {}
+        self._sweep_at = _SWEEP
+
+    def __len__(self) -> int:
+        """Of how many it is known what they took."""
+        return len(self._budgets)
+
+    def take(self, who: str, now: float) -> bool:
+        """Take one unit of this one's budget, if there is one."""
+        return self._of(who, now).take(now)
+
+    def ready_at(self, who: str, now: float) -> float:
+        """The time from which the next `take` succeeds."""
+        return self._of(who, now).ready_at()
+
+    def _of(self, who: str, now: float) -> Budget:
+        if len(self._budgets) >= self._sweep_at and who not in self._budgets:
+            self._budgets = {known: budget for known, budget in self._budgets.items() if not budget.is_full(now)}
+            self._sweep_at = max(_SWEEP, 2 * len(self._budgets))
+        return self._budgets.setdefault(who, Budget(self._rate, self._burst))
 
 
 def checked_text(text: str) -> Refusal | None:

@@ -147,6 +147,8 @@ class _Seat:
     def accepts(self, other: "_Seat") -> bool:
         """Whether the other one meets this one's demands."""
         wish = self.wish
+        if self.band != other.band:
+            return False
         if wish is None:
             return True
         if other.wish is None:
@@ -154,6 +156,10 @@ class _Seat:
         return (
             not wish.interests or "interests" in self.relaxed or not wish.interests.isdisjoint(other.wish.interests)
         ) and (not wish.langs or "langs" in self.relaxed or not wish.langs.isdisjoint(other.wish.langs))
+
+    @property
+    def band(self) -> str | None:
+        return None if self.wish is None else self.wish.band
 
     def waits(self) -> Waiting:
         return Waiting(self.member, self.ticket, self.relaxed, self.since)

@@ -3,12 +3,13 @@
 A `Booth` is a room of two, where nobody has a lasting id and every message bears a stamp.
 """
 
+import re
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from math import inf
-from typing import Final
+from typing import Final, Literal
 
 from parlour.core.events import (
     Amend,
@@ -37,6 +38,8 @@ from parlour.core.events import (
 )
 from parlour.core.keys import Keyring
 from parlour.core.names import looks
+from parlour.core.penalties import may
+from parlour.core.records import Found, StoredRoom
 from parlour.errors import Refusal
 
 RECENT: Final = 1000
@@ -70,7 +73,7 @@ AMENDABLE_SECONDS: Final = 900.0
 REACTIONS_LIMIT: Final = 50
 """Kinds of emoji at one message."""
 
-_NO_MESSAGE: Final = Refusal("not_found", "there is no such message, or not any more", field="mid")
+NO_MESSAGE: Final = Refusal("not_found", "there is no such message, or not any more", field="mid")
 _NOT_YOURS: Final = Refusal("forbidden", "the message is somebody else's", field="mid")
 _TOO_LATE: Final = Refusal("expired", f"messages can be changed for {AMENDABLE_SECONDS / 60:g} minutes", field="mid")
 _TOO_MANY_KINDS: Final = Refusal("too_large", "there are too many kinds of emoji at this message", field="emoji")
@@ -88,14 +91,14 @@ class _Amended:
     def __init__(self) -> None:
         self.text: str | None = None
         self.edited: int | None = None
-        self.reactions: dict[str, list[str]] = {}
+        self.reactions: Mapping[str, Sequence[str]] = {}  # the people behind each emoji, in their order
 
 
 class Room:
     """Members who hear each other, and one order of events.
 
-    Invariants: `off` is the offset of the newest event; it only grows within an epoch. `_recent` holds the newest
-    events, without a gap, so that the place of each is told by its offset; or none.
+    Invariants: `off` is the offset of the newest event; it only grows. `_recent` holds the newest events, without a
+    gap, so that the place of each is told by its offset; or none. Those from before a restart bear another epoch.
 
     `ts` is the time of day, which may be set forward and back; what expires does so by `now`, which never goes back.
     """
@@ -103,21 +106,27 @@ class Room:
     __slots__ = (
         "_amended",
         "_characters",
+        "_claims",
         "_keys",
+        "_last_looks",
         "_looks",
         "_recent",
         "_remembers",
         "_said_at",
         "epoch",
+        "is_kept",
         "members",
         "name",
         "off",
+        "unstored",
     )
 
     def __init__(self, name: str, epoch: str, *, remembers: int = RECENT) -> None:
         self.name = name
         self.epoch = epoch  # names this numbering: a restart begins another one
         self.off = 0
+        self.is_kept = False  # whether what happens here goes to a store
+        self.unstored = 0  # how many of its events wait to be stored: the newest
         self.members: dict[str, Member] = {}  # by connection, in the order of their coming
         self._remembers = remembers
         self._recent: deque[Numbered] = deque()
@@ -125,8 +134,29 @@ class Room:
         self._amended: dict[str, _Amended] = {}  # by mid, of messages in `_recent`
         self._said_at: dict[str, float] = {}  # by mid, of messages in `_recent` that can be changed by their sender
         # By person, who spoke longest ago first: the answer to each key, oldest first, what was said under it, when.
-        self._keys: OrderedDict[str, OrderedDict[str, tuple[Published, int, float]]] = OrderedDict()
+        self._keys: OrderedDict[str, OrderedDict[str, tuple[Published, int | None, float]]] = OrderedDict()
         self._looks: dict[str, dict[str, int]] = {}  # by skeleton of a proved name: persons, and their connections
+        self._claims: dict[str, tuple[str, ...]] = {}  # by connection: the skeletons that it holds there
+        self._last_looks: tuple[str, tuple[str, ...]] = ("", ())  # a name, and its skeletons: they are asked for twice
+
+    def restore(self, stored: StoredRoom, events: Iterable[Numbered], ts: int, now: float) -> None:
+        """Before anybody is here: the numbering goes on after the highest offset that is stored, and these events,
+        without a gap up to there, are remembered. Texts are as they are now, and deleted messages have none. `ts` and
+        `now` tell the same moment."""
+        self.is_kept = True
+        self.off = stored.off
+        for event in events:
+            self._remember(event, len(event.text) if isinstance(event, Message | Edited) else 0)
+        there = {message.mid: message for message in self._messages() if not message.deleted}
+        for message in there.values():
+            if message.key is not None:
+                self._said_at[message.mid] = now - max(0, ts - message.ts) / 1000
+        for event in self._recent:
+            if isinstance(event, Edited | Reacted) and event.mid in there:
+                self._note(event)
+        for known in stored.keys:
+            answer = Published(self.name, known.epoch, known.off, known.mid, known.ts, kept="stored")
+            self._note_key(known.person, known.key, answer, known.said, now - max(0, ts - known.ts) / 1000)
 
     # Members
 
@@ -162,7 +192,7 @@ class Room:
         sender = member.sender
         if not self._guards(sender) or sender.role != "guest":
             return None
-        found = looks(sender.name or "")
+        found = self._looks_of(sender.name or "")
         return _TAKEN if any(self._looks.get(look, {}).keys() - {sender.id} for look in found) else None
 
     @property
@@ -194,7 +224,8 @@ class Room:
     def publish(self, publish: Publish, mid: str, ts: int) -> Message:
         """Give the message its place in the room's order."""
         member = publish.member
-        self.members[member.connection] = member  # a plain one may go by another name now
+        if member.connection in self.members:  # else it is the host app that speaks
+            self.members[member.connection] = member  # a plain one may go by another name now
         self.off += 1
         message = self._message(publish, mid, ts)
         if self._remembers:
@@ -208,47 +239,60 @@ class Room:
         if known is None or known[2] < now - KEYS_SECONDS:
             return None
         answer, said, _ = known
-        if said != hash((publish.text, publish.reply_to)):
+        if said is not None and said != hash((publish.text, publish.reply_to)):
             return _OTHER_TEXT
-        return Published(answer.room, answer.epoch, answer.off, answer.mid, answer.ts, dup=True)
+        return replace(answer, dup=True)
+
+    def note_stored(self, message: Message) -> None:
+        """The message is stored: who sends it again is told so."""
+        keys, key = self._keys.get(message.sender.id), message.key
+        if keys is None or key is None or key not in keys or keys[key][0].mid != message.mid:
+            return
+        _, said, at = keys[key]
+        keys[key] = published(message, kept="stored"), said, at
 
     def keep_key(self, publish: Publish, key: str, answer: Published, now: float) -> None:
         """Know the message again by its key, for a while, and when it was said, for it can be changed so long. A line,
         which has no key, is nobody's to change. People who have said nothing for long are forgotten on the way."""
         self._said_at[answer.mid] = now
-        person = publish.member.person
-        keys = self._keys[person] = self._keys.pop(person, OrderedDict())
-        keys.pop(key, None)  # a message of long ago
-        keys[key] = answer, hash((publish.text, publish.reply_to)), now
-        if len(keys) > KEYS_LIMIT:
-            keys.popitem(last=False)
+        self._note_key(publish.member.person, key, answer, hash((publish.text, publish.reply_to)), now)
         while True:
             quiet, theirs = next(iter(self._keys.items()))
             if next(reversed(theirs.values()))[2] >= now - KEYS_SECONDS:
                 break
             del self._keys[quiet]
 
-    def amend(self, amend: Amend, ts: int, now: float) -> tuple[Numbered | None, Changed] | Refusal:
-        """Change a message that is remembered. The event is None where nothing changes: to do it twice is to do it
-        once."""
-        message = self._find(amend.mid)
-        if message is None or message.deleted:
-            return _NO_MESSAGE
-        me = self.shown(amend.member)
+    def amend(
+        self, amend: Amend, ts: int, now: float, stored: Remembered | None = None
+    ) -> tuple[Numbered | None, Changed] | Refusal:
+        """Change a message that is remembered, or one of long ago as the store has it. The event is None where nothing
+        changes: to do it twice is to do it once. A moderator may delete whatever was said in public."""
+        known = self._known(amend.mid, stored)
+        if known is None or known.message.deleted:
+            return NO_MESSAGE
+        message, me = known.message, self.shown(amend.member)
         if amend.emoji is not None:
-            return self._react(amend, amend.emoji, me, ts)
-        if message.sender.id != me.id:
-            return _NOT_YOURS
-        if now - self._said_at.get(message.mid, -inf) > AMENDABLE_SECONDS:
-            return _TOO_LATE
-        self.off += 1
+            return self._react(amend, amend.emoji, me, ts, known.reactions)
+        if not (amend.text is None and self._is_moderator(amend.member)):
+            if message.sender.id != me.id:
+                return _NOT_YOURS
+            if now - self._when_said(message, ts, now) > AMENDABLE_SECONDS:
+                return _TOO_LATE
         if amend.text is None:
-            return self._delete(message, me, ts)
-        amended = self._amended.setdefault(amend.mid, _Amended())
-        amended.text, amended.edited = amend.text, ts
+            return self._delete(message.mid, me, ts)
+        self.off += 1
         edited = self._edited(amend, amend.text, me, ts)
+        if self._find(amend.mid) is not None:
+            self._note(edited)
         self._remember(edited, len(amend.text))
         return edited, Changed(self.epoch, self.off)
+
+    def remove(
+        self, mid: str, by: Sender, ts: int, stored: Remembered | None = None
+    ) -> tuple[Numbered, Changed] | Refusal:
+        """Delete a message, whoever said it."""
+        known = self._known(mid, stored)
+        return NO_MESSAGE if known is None or known.message.deleted else self._delete(mid, by, ts)
 
     def show(self, show: Show) -> Event | None:
         """What is told in passing, if the room is small enough."""
@@ -257,18 +301,75 @@ class Room:
             return ReadShown(self.name, me, min(show.off, self.off))
         return TypingShown(self.name, me, bool(show.on)) if self.is_intimate else None
 
+    @property
+    def first_off(self) -> int:
+        """The offset of the oldest event that is remembered; that of the next one if none is."""
+        return self.off + 1 - len(self._recent)
+
+    def remembered(self, mid: str) -> Remembered | None:
+        """The message as it is now, if it is remembered."""
+        message = self._find(mid)
+        return None if message is None else self._as_now(message)
+
+    def matching(self, words: frozenset[str]) -> Iterator[Remembered]:
+        """Remembered messages that hold all the words (`words_of`), the newest first."""
+        for one in map(self._as_now, self._messages(newest_first=True)):
+            if words <= words_of(one.message.text) and not one.message.deleted:
+                yield one
+
+    def as_now(self, stored: Iterable[Remembered]) -> list[Remembered]:
+        """What the store has, with what became of it since: that may not be stored yet."""
+        changes: dict[str, list[Numbered]] = {}
+        for event in self._recent:
+            if not isinstance(event, Message):
+                changes.setdefault(event.mid, []).append(event)
+        return [_changed_by(changes.get(one.message.mid, ()), one) for one in stored]
+
     def page(self, before: int | None, after: int | None, limit: int) -> Page:
         """See `commands.History`."""
         if after is not None:
             newer = (message for message in self._messages() if message.off > after)
-            found, more = _few(map(self._as_now, newer), limit)
+            found, more = few(map(self._as_now, newer), limit)
         else:
             older = (message for message in self._messages(newest_first=True) if before is None or message.off < before)
-            found, more = _few(map(self._as_now, older), limit)
+            found, more = few(map(self._as_now, older), limit)
             found.reverse()
         return Page(self.name, self.epoch, found, more)
 
     # Inside
+
+    def _known(self, mid: str, stored: Remembered | None) -> Remembered | None:
+        """The message as it is now: remembered, or else as the store had it."""
+        known = self.remembered(mid)
+        if known is None and stored is not None and stored.message.room == self.name:
+            (known,) = self.as_now([stored])
+        return known
+
+    def _is_moderator(self, member: Member) -> bool:
+        """What is said in a booth concerns nobody else."""
+        return not self.is_booth and may(member.sender.role, "mod.delete")
+
+    def _when_said(self, message: Message, ts: int, now: float) -> float:
+        """By the clock that never goes back; of a message that is not remembered any more, the time of day must do. A
+        line, which has no key, is nobody's to change."""
+        if message.key is None or self._find(message.mid) is not None:
+            return self._said_at.get(message.mid, -inf)
+        return now - max(0, ts - message.ts) / 1000
+
+    def _note(self, event: Edited | Reacted) -> None:
+        """Know what became of a message that is remembered."""
+        amended = self._amended.setdefault(event.mid, _Amended())
+        if isinstance(event, Edited):
+            amended.text, amended.edited = event.text, event.ts
+        else:
+            amended.reactions = _reacted(amended.reactions, event)
+
+    def _note_key(self, person: str, key: str, answer: Published, said: int | None, at: float) -> None:
+        keys = self._keys[person] = self._keys.pop(person, OrderedDict())
+        keys.pop(key, None)  # a message of long ago
+        keys[key] = answer, said, at
+        if len(keys) > KEYS_LIMIT:
+            keys.popitem(last=False)
 
     def _message(self, publish: Publish, mid: str, ts: int) -> Message:
         sender = publish.member.sender
@@ -277,29 +378,29 @@ class Room:
     def _edited(self, amend: Amend, text: str, me: Sender, ts: int) -> Edited:
         return Edited(self.name, self.epoch, self.off, amend.mid, ts, me, text)
 
-    def _delete(self, message: Message, me: Sender, ts: int) -> tuple[Numbered, Changed]:
+    def _delete(self, mid: str, me: Sender, ts: int) -> tuple[Numbered, Changed]:
         """Its text is forgotten at once, also where it was edited: a resume must not bring it back."""
-        self._amended.pop(message.mid, None)
+        self.off += 1
+        self._amended.pop(mid, None)
         for place, event in enumerate(self._recent):
-            if isinstance(event, Message | Edited) and event.mid == message.mid:
+            if isinstance(event, Message | Edited) and event.mid == mid:
                 self._characters -= len(event.text)
                 self._recent[place] = _emptied(event)
-        deleted = Deleted(self.name, self.epoch, self.off, message.mid, ts, me)
+        deleted = Deleted(self.name, self.epoch, self.off, mid, ts, me)
         self._remember(deleted, 0)
         return deleted, Changed(self.epoch, self.off)
 
-    def _react(self, amend: Amend, emoji: str, me: Sender, ts: int) -> tuple[Numbered | None, Changed] | Refusal:
-        amended = self._amended.setdefault(amend.mid, _Amended())
-        people = amended.reactions.get(emoji, [])
-        if (me.id in people) is amend.on:
+    def _react(
+        self, amend: Amend, emoji: str, me: Sender, ts: int, reactions: Mapping[str, Sequence[str]]
+    ) -> tuple[Numbered | None, Changed] | Refusal:
+        if (me.id in reactions.get(emoji, ())) is amend.on:
             return None, Changed(self.epoch, self.off)
-        if amend.on and emoji not in amended.reactions and len(amended.reactions) >= REACTIONS_LIMIT:
+        if amend.on and emoji not in reactions and len(reactions) >= REACTIONS_LIMIT:
             return _TOO_MANY_KINDS
-        amended.reactions[emoji] = [*people, me.id] if amend.on else [id for id in people if id != me.id]
-        if not amended.reactions[emoji]:
-            del amended.reactions[emoji]
         self.off += 1
         reacted = Reacted(self.name, self.epoch, self.off, amend.mid, ts, me, emoji, amend.on)
+        if self._find(amend.mid) is not None:
+            self._note(reacted)
         self._remember(reacted, 0)
         return reacted, Changed(self.epoch, self.off)
 
@@ -319,11 +420,24 @@ class Room:
     def _missed(self, since: Position) -> Sequence[Numbered] | None:
         """Every event after that position, or None if that can't be told."""
         behind = self.off - since.off
-        if since.epoch != self.epoch or not 0 <= behind <= len(self._recent):
+        start = len(self._recent) - behind
+        if behind < 0 or start < 0 or not (since.epoch == self.epoch or self._came_from(since, start)):
             return None
-        missed = list(islice(self._recent, len(self._recent) - behind, None))
+        missed = list(islice(self._recent, start, None))
         characters = sum(len(event.text) for event in missed if isinstance(event, Message | Edited))
         return missed if characters <= MISSED_CHARACTERS else None
+
+    def _came_from(self, since: Position, start: int) -> bool:
+        """Whether a position in an earlier numbering is one in the order that is remembered; the event after it is at
+        `start`.
+
+        Example: 48, 49, 50 were shown in epoch a, 48 was stored, the server died; epoch b went on with 49. Who saw
+        (a, 48) missed 49 and 50 of b, for 48 is a's here; who saw (a, 50) saw others than these. Who saw nothing saw no
+        others.
+        """
+        if since.off == 0:
+            return self.is_kept
+        return any(event.epoch == since.epoch for event in islice(self._recent, max(0, start - 1), None))
 
     def _messages(self, *, newest_first: bool = False) -> Iterator[Message]:
         events = reversed(self._recent) if newest_first else iter(self._recent)
@@ -336,10 +450,9 @@ class Room:
         amended = self._amended.get(message.mid)
         if amended is None:
             return Remembered(message, None, {})
-        reactions = {emoji: tuple(people) for emoji, people in amended.reactions.items()}
         if amended.text is not None:
             message = replace(message, text=amended.text)
-        return Remembered(message, amended.edited, reactions)
+        return Remembered(message, amended.edited, amended.reactions)
 
     def _listed(self) -> Sequence[Sender]:
         """One entry for each person, however many connections it has here."""
@@ -356,21 +469,24 @@ class Room:
         sender = member.sender
         if not self._guards(sender):
             return
-        for look in looks(sender.name or ""):
+        claims = self._claims[member.connection] = self._looks_of(sender.name or "")
+        for look in claims:
             people = self._looks.setdefault(look, {})
             people[sender.id] = people.get(sender.id, 0) + 1
 
     def _unlook(self, member: Member) -> None:
-        sender = member.sender
-        if not self._guards(sender):
-            return
-        for look in looks(sender.name or ""):
+        for look in self._claims.pop(member.connection, ()):
             people = self._looks[look]
-            people[sender.id] -= 1
-            if not people[sender.id]:
-                del people[sender.id]
+            people[member.person] -= 1
+            if not people[member.person]:
+                del people[member.person]
             if not people:
                 del self._looks[look]
+
+    def _looks_of(self, name: str) -> tuple[str, ...]:
+        if self._last_looks[0] != name:
+            self._last_looks = name, tuple(looks(name))
+        return self._last_looks[1]
 
 
 class Booth(Room):
@@ -447,7 +563,30 @@ class Booth(Room):
         return self._stamp
 
 
-def _few(messages: Iterator[Remembered], limit: int) -> tuple[list[Remembered], bool]:
+def published(message: Message, *, kept: Literal["relayed", "stored"] = "relayed") -> Published:
+    """The answer to who said it."""
+    return Published(message.room, message.epoch, message.off, message.mid, message.ts, kept=kept)
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text, for a search: case makes no difference."""
+    return frozenset(re.findall(r"\w+", text.casefold()))
+
+
+def joined(page: Page, first: int, stored: Found, limit: int, *, forward: bool) -> Page:
+    """A page of what is remembered, from the offset `first` on, behind what is `stored` before that: without a gap, and
+    no message twice. `forward` says that the oldest were asked for, else it was the newest."""
+    older = [one for one in stored.messages if one.message.off < first]
+    if not forward:
+        found, more = few(chain(reversed(page.messages), reversed(older)), limit)
+        return replace(page, messages=found[::-1], more=more or stored.more)
+    if stored.more and len(older) == len(stored.messages):  # there are others between these and the page
+        return replace(page, messages=older, more=True)
+    found, more = few(chain(older, page.messages), limit)
+    return replace(page, messages=found, more=more or page.more)
+
+
+def few(messages: Iterable[Remembered], limit: int) -> tuple[list[Remembered], bool]:
     """At most `limit` messages, and not more text than one answer should hold; and whether there are others."""
     found: list[Remembered] = []
     characters = 0
@@ -464,3 +603,28 @@ def _emptied(event: Message | Edited) -> Numbered:
     if isinstance(event, Message):
         return replace(event, text="", stamp=None, deleted=True)
     return replace(event, text="", stamp=None)
+
+
+def _changed_by(changes: Iterable[Numbered], one: Remembered) -> Remembered:
+    """The message after what happened to it. To apply what it shows already changes nothing."""
+    message, edited, reactions = one.message, one.edited, one.reactions
+    for event in changes:
+        match event:
+            case Edited():
+                message, edited = replace(message, text=event.text), event.ts
+            case Reacted():
+                reactions = _reacted(reactions, event)
+            case Deleted():
+                return Remembered(replace(message, text="", deleted=True), None, {})
+    return Remembered(message, edited, reactions)
+
+
+def _reacted(reactions: Mapping[str, Sequence[str]], event: Reacted) -> dict[str, Sequence[str]]:
+    """With this reaction, or without it; each person counts once."""
+    people = reactions.get(event.emoji, ())
+    if event.on:
+        return {**reactions, event.emoji: people if event.sender.id in people else (*people, event.sender.id)}
+    left = {**reactions, event.emoji: tuple(person for person in people if person != event.sender.id)}
+    if not left[event.emoji]:
+        del left[event.emoji]
+    return left

@@ -18,7 +18,10 @@ from parlour.core.events import (
     Look,
     Member,
     Publish,
+    RoomShown,
+    Search,
     Seat,
+    Sender,
     Show,
 )
 from parlour.errors import Refusal
@@ -65,6 +68,10 @@ class Handler(Protocol):
         """A newer connection of the same session, or in a booth of the same person, took its place. It ends (4504)."""
         ...
 
+    def closed(self, room: str) -> None:
+        """The public room is over: its members here have no seat there any more."""
+        ...
+
 
 class Engine(Protocol):
     """Order, membership and pairing of all rooms. One contract suite holds every implementation to this:
@@ -75,7 +82,11 @@ class Engine(Protocol):
     - An event reaches `Handler.published` before the `done` of what caused it: an answer never overtakes what it
       answers.
     - Nothing here waits: a method that needs the network returns, and calls back.
-    - What is done twice under the same key is done once; leaving twice is leaving once.
+    - What is done twice under the same key is done once, also where the server was stopped in between; leaving twice
+      is leaving once.
+    - With a store, `publish` answers `kept: "stored"` in a public room once the store confirmed it; if that takes
+      longer than `store.CONFIRM_SECONDS` it is refused with `unavailable`, which means: it was said, and is not
+      confirmed yet. Where the store can't take it, the answer is `kept: "relayed"`. Nobody who hears it waits for that.
     - A public room is kept with what it remembers; a booth is forgotten with its last seat.
     - Booths follow the rules of `core.pairing`; the choice is uniform; a person sits in at most one.
     """
@@ -136,6 +147,38 @@ class Engine(Protocol):
 
     def avoid(self, avoid: Avoid, done: Answered) -> None:
         """Never seat two people together again, or allow it. Answers `Done`; refused with `not_found`, `too_large`."""
+        ...
+
+    def search(self, search: Search, done: Answered) -> None:
+        """Answers `Matches`; refused with `not_found` for a room that there is not, with `unavailable`."""
+        ...
+
+    def message(self, mid: str, done: Answered) -> None:
+        """Answers `Matches` with the one message of a public room; refused with `not_found`, `unavailable`."""
+        ...
+
+    # For those who have no connection: operators and the host app
+
+    def say(self, room: str, sender: Sender, text: str, done: Answered) -> None:
+        """Say something in a public room without a seat there. Answers `Published`; refused with `not_found`."""
+        ...
+
+    def remove(self, room: str, mid: str, by: Sender, done: Answered) -> None:
+        """Delete a message, whoever said it and however long ago. Answers `Changed`; refused with `not_found`."""
+        ...
+
+    def open_room(self, room: RoomShown) -> None:
+        """From now on there is this public room; if there is, it has this title and these modes, and its members are
+        told (`RoomChanged`)."""
+        ...
+
+    def close_room(self, room: str) -> None:
+        """The public room is archived: its members are told and lose their seats, and nobody enters."""
+        ...
+
+    def met(self, room: str, person: str, other: str, done: Answered) -> None:
+        """Whom `person`, who sits in the booth `room` or left it at most ten minutes ago, knew there by the id `other`.
+        Answers `Whom`; refused with `not_found`."""
         ...
 
     def counts(self) -> tuple[int, int]:

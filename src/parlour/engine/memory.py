@@ -1,18 +1,24 @@
-"""The engine of a single process: rooms and booths in memory. Every call is carried out, and answered, before it
-returns."""
+"""The engine of a single process: rooms and booths in memory.
 
+Every call is carried out before it returns. It is answered then, too, unless the store must be asked or heard first:
+then who called is answered later, and nobody else waits.
+"""
+
+import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from parlour.core.events import (
     Amend,
+    Answer,
     Avoid,
     CallMe,
     Cancel,
+    Changed,
     Claim,
     Claimed,
     Counted,
@@ -24,19 +30,28 @@ from parlour.core.events import (
     MatchAway,
     MatchBack,
     MatchEnded,
+    Matches,
     MatchFound,
     MatchWaiting,
     Member,
     MemberJoined,
     MemberLeft,
     MemberRenamed,
+    Message,
     Named,
+    Numbered,
     Publish,
     Published,
+    Reacted,
+    Remembered,
+    RoomChanged,
     RoomList,
     RoomShown,
+    Search,
+    Sender,
     Show,
     Ticket,
+    Whom,
 )
 from parlour.core.keys import Keyring
 from parlour.core.pairing import (
@@ -52,9 +67,28 @@ from parlour.core.pairing import (
     Seated,
     Waiting,
 )
-from parlour.core.room import Booth, Room
+from parlour.core.records import StoredRoom
+from parlour.core.room import (
+    NO_MESSAGE,
+    PAGE_CHARACTERS,
+    RECENT,
+    RECENT_CHARACTERS,
+    Booth,
+    Room,
+    few,
+    joined,
+    published,
+    words_of,
+)
 from parlour.engine import Answered, Handler, Scheduler, Timer
 from parlour.errors import Refusal
+from parlour.logs import log_failure
+from parlour.store import Kept, Store, StoreError
+
+if TYPE_CHECKING:
+    import asyncio
+
+logger = logging.getLogger("parlour")
 
 PARTED_SECONDS: Final = 600.0
 """How long after a booth ended its people can still be named by the ids that they had there."""
@@ -72,13 +106,18 @@ _NO_ROOM: Final = Refusal("not_found", "there is no such room", field="room")
 _NO_PERSON: Final = Refusal(
     "not_found", "there was nobody of this id in that booth, or it is too long ago", field="person"
 )
+_UNCONFIRMED: Final = Refusal(
+    "unavailable", "it was shown, but is not stored yet; do it again, under the same key, to hear of it", retry=True
+)
+_UNREADABLE: Final = Refusal("unavailable", "what was said earlier can't be read now; ask again", retry=True)
 _TOO_MANY_BLOCKS: Final = Refusal("too_large", f"you block {BLOCKS_LIMIT} people already; unblock some", field="person")
 
 
 class MemoryEngine:
     """See `Engine`.
 
-    `public` are the rooms that there are. `choose(n)` gives a number from 0 to n - 1, each equally likely; `new_id` an
+    `public` are the rooms that there are at first; with a `store` they are those that it has, once `open` was called.
+    Until then who enters one waits. `choose(n)` gives a number from 0 to n - 1, each equally likely; `new_id` an
     id never used before; `utc_ms` the time of day in milliseconds.
     """
 
@@ -92,14 +131,28 @@ class MemoryEngine:
         new_id: Callable[[], str],
         utc_ms: Callable[[], int],
         public: Sequence[str] = ("public",),
+        store: Store | None = None,
     ) -> None:
         self._handler = handler
         self._scheduler = scheduler
         self._keyring = keyring
         self._new_id = new_id
         self._utc_ms = utc_ms
-        self._rooms: dict[str, Room] = {name: Room(name, new_id()) for name in public}  # booths, too, while they last
-        self._public = tuple(public)
+        self._rooms: dict[str, Room] = {}  # booths, too, while they last
+        self._shown: dict[str, RoomShown] = {}  # the public ones, by name; what the `count` says there is of no meaning
+        self._archived: dict[str, Room] = {}  # those that were public: their numbering goes on when they are again
+        self._first = tuple(public)
+        self._store = store
+        self._stored: Sequence[StoredRoom] | None = None  # the store's rooms, once it is open
+        # By room and offset: what is not stored yet, though somebody waits for that, or did.
+        self._unconfirmed: dict[tuple[str, int], Numbered] = {}
+        self._lines: dict[str, Callable[[Kept], None]] = {}  # by room: takes word of events that nobody waits for
+        self._loading: dict[str | None, list[Callable[[], None]]] = {}  # what waits for a room, or for all (None)
+        self._tasks: set[asyncio.Task[None]] = set()
+        if store is None:
+            self._make_first_rooms()
+        else:
+            self._loading[None] = []
         self._pairing = Pairing(choose, lambda: f"booth-{new_id()}", new_id)
         self._sessions: dict[str, Member] = {}
         self._session_of: dict[str, str] = {}  # by connection
@@ -112,6 +165,126 @@ class MemoryEngine:
         self._is_busy = False  # with the first of them
         self._timer: Timer | None = None
         self._timer_at = inf
+
+    # The store
+
+    async def open(self) -> None:
+        """Open the store, and take up its rooms with what was said there last; then all who waited are answered, in
+        order. Raises `StoreError`: it can be called again then. Once it is open, this does nothing."""
+        store = self._store
+        if store is None or None not in self._loading:
+            return
+        if self._stored is None:
+            self._stored = await store.open()
+        stored = self._stored or [await store.make_room(name, "") for name in self._first]
+        loaded = [await self._loaded(store, room) for room in stored if not room.archived]
+        for one in loaded:
+            self._show(*one)
+        self._release(None)
+
+    async def close(self) -> None:
+        """Wait for what reads from the store, which answers or fails in its own time."""
+        import asyncio
+
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    def go_without_store(self) -> None:
+        """The store can't be used: rooms live in memory, and from now on nothing is kept."""
+        self._store = None
+        if None in self._loading:
+            self._make_first_rooms()
+            self._release(None)
+
+    def _make_first_rooms(self) -> None:
+        for name in self._first:
+            self._show(Room(name, self._new_id()), RoomShown(name, 0))
+
+    @property
+    def public(self) -> Sequence[str]:
+        """The names of the public rooms."""
+        return tuple(self._shown)
+
+    def _show(self, room: Room, shown: RoomShown) -> None:
+        self._rooms[room.name] = room
+        self._shown[room.name] = shown
+
+    async def _loaded(self, store: Store, stored: StoredRoom) -> tuple[Room, RoomShown]:
+        recent = await store.recent(stored.name, limit=RECENT, characters=RECENT_CHARACTERS)
+        room = Room(stored.name, self._new_id())
+        room.restore(stored, recent, self._utc_ms(), self._scheduler.time())
+        return room, RoomShown(stored.name, 0, stored.title, stored.locked, stored.slow_ms)
+
+    def _waits(self, room: str | None, again: Callable[[], None]) -> bool:
+        """Whether the room, or any for None, is not there yet; then it is done again once it is."""
+        if not self._loading or (room is not None and room in self._rooms):
+            return False
+        waiting = self._loading.get(None)
+        if waiting is None:
+            waiting = self._loading.get(room)
+        if waiting is None:
+            return False
+        waiting.append(again)
+        return True
+
+    def _release(self, room: str | None) -> None:
+        for again in self._loading.pop(room, ()):
+            try:
+                again()
+            except Exception as error:  # whoever it concerns, others wait behind it
+                log_failure("a call that waited for the store", self._new_id(), error)
+
+    def _keep(self, room: Room, event: Numbered, answer: Answer, done: Answered, re: int | None) -> None:
+        """Answer once the event is stored, or at once where it never will be. It may wait for that already."""
+        store = self._store
+        if store is None or not room.is_kept:
+            done(answer, re)
+            return
+        place = room.name, event.off
+        waits = place in self._unconfirmed
+        if store.keep(event, _Ack(self, None if waits else room, event, answer, done, re)):
+            if not waits:
+                self._unconfirmed[place] = event
+                room.unstored += 1
+        else:
+            done(_UNCONFIRMED if waits else answer, re)
+
+    def _keep_line(self, room: Room, message: Message) -> None:
+        """The same where nobody waits for word."""
+        heard = self._lines.get(room.name)
+        if heard is None:
+            heard = self._lines[room.name] = partial(_count_off, room)
+        if self._store is not None and self._store.keep(message, heard):
+            room.unstored += 1
+
+    def _settled(self, room: Room, event: Numbered, kept: Kept) -> None:
+        """What somebody waits for, or did, is stored, or never will be."""
+        _count_off(room, kept)
+        self._unconfirmed.pop((room.name, event.off), None)
+        if kept.survives and isinstance(event, Message):
+            room.note_stored(event)
+
+    def _is_readable(self, room: Room) -> bool:
+        """Whether the store has all that the room remembers no more: else there would be a gap."""
+        return room.unstored <= room.off + 1 - room.first_off
+
+    def _ask(self, work: Coroutine[Any, Any, None], done: Answered, re: int | None) -> None:
+        """Do what reads from the store; where that can't be done, refuse."""
+
+        async def tried() -> None:
+            try:
+                await work
+            except StoreError:
+                done(_UNREADABLE, re)
+
+        self._begin(tried())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        import asyncio  # whoever has no store needs no loop
+
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # Sessions
 
@@ -135,6 +308,8 @@ class MemoryEngine:
     # Rooms
 
     def enter(self, enter: Enter, done: Answered) -> None:
+        if self._waits(enter.room, partial(self.enter, enter, done)):
+            return
         room = self._rooms.get(enter.room)
         if room is None:
             done(_NO_ROOM, enter.re)
@@ -157,28 +332,90 @@ class MemoryEngine:
         if room is None or publish.member.connection not in room.members:
             done(_NOT_MEMBER, publish.re)
             return
-        if publish.key is None:
-            done(self._say(room, publish), publish.re)
+        key = publish.key
+        if key is None:
+            message = self._say(room, publish)
+            if publish.re is not None:
+                self._keep(room, message, published(message), done, publish.re)
+                return
+            if room.is_kept:
+                self._keep_line(room, message)
+            done(published(message), publish.re)
             return
         now = self._scheduler.time()
-        answer = room.said_before(publish, publish.key, now)
+        answer = room.said_before(publish, key, now)
         if answer is None:
-            answer = self._say(room, publish)
-            room.keep_key(publish, publish.key, answer, now)
-        done(answer, publish.re)
+            message = self._say(room, publish)
+            answer = published(message)
+            room.keep_key(publish, key, answer, now)
+            self._keep(room, message, answer, done, publish.re)
+            return
+        waiting = self._unconfirmed.get((room.name, answer.off)) if isinstance(answer, Published) else None
+        if waiting is None or isinstance(answer, Refusal):
+            done(answer, publish.re)
+        else:
+            self._keep(room, waiting, answer, done, publish.re)
 
     def amend(self, amend: Amend, done: Answered) -> None:
         room = self._rooms.get(amend.room)
         if room is None or amend.member.connection not in room.members:
             done(_NOT_MEMBER, amend.re)
             return
-        outcome = room.amend(amend, self._utc_ms(), self._scheduler.time())
+
+        def change(stored: Remembered | None = None) -> None:
+            if amend.member.connection not in room.members:  # it may have left meanwhile
+                done(_NOT_MEMBER, amend.re)
+                return
+            outcome = room.amend(amend, self._utc_ms(), self._scheduler.time(), stored)
+            if not isinstance(outcome, Refusal) and outcome[0] is None:
+                self._answer_again(room, amend, outcome[1], done)
+            else:
+                self._changed(room, outcome, done, amend.re)
+
+        self._find_and(change, room, amend.mid, done, amend.re)
+
+    def _find_and(
+        self,
+        change: Callable[[Remembered | None], None],
+        room: Room,
+        mid: str,
+        done: Answered,
+        re: int | None,
+    ) -> None:
+        """Change a message: at once, if the room remembers it; else once the store has found it."""
+        store = self._store
+        if store is None or not room.is_kept or room.first_off <= 1 or room.remembered(mid) is not None:
+            change(None)
+            return
+
+        async def find() -> None:
+            change(await store.find(mid))
+
+        if self._is_readable(room):
+            self._ask(find(), done, re)
+        else:
+            done(_UNREADABLE, re)
+
+    def _changed(
+        self, room: Room, outcome: tuple[Numbered | None, Changed] | Refusal, done: Answered, re: int | None
+    ) -> None:
         if isinstance(outcome, Refusal):
-            done(outcome, amend.re)
+            done(outcome, re)
             return
         event, answer = outcome
-        if event is not None:
-            self._handler.published(event)
+        if event is None:
+            done(answer, re)
+            return
+        self._handler.published(event)
+        self._keep(room, event, answer, done, re)
+
+    def _answer_again(self, room: Room, amend: Amend, answer: Changed, done: Answered) -> None:
+        """What was asked for is so already: but the event that made it so may not be stored yet."""
+        made_so = amend.mid, amend.emoji, amend.on, amend.member.person
+        for event in reversed(self._unconfirmed.values()):
+            if isinstance(event, Reacted) and (event.mid, event.emoji, event.on, event.sender.id) == made_so:
+                self._keep(room, event, answer, done, amend.re)
+                return
         done(answer, amend.re)
 
     def show(self, show: Show) -> None:
@@ -189,15 +426,165 @@ class MemoryEngine:
             self._handler.published(event)
 
     def fetch(self, fetch: Fetch, done: Answered) -> None:
+        if self._waits(fetch.room, partial(self.fetch, fetch, done)):
+            return
         room = self._rooms.get(fetch.room)
-        done(_NO_ROOM if room is None else room.page(fetch.before, fetch.after, fetch.limit), fetch.re)
+        if room is None:
+            done(_NO_ROOM, fetch.re)
+            return
+        first, forward = room.first_off, fetch.after is not None
+        after = None if fetch.after is None else max(fetch.after, first - 1)
+        page = room.page(fetch.before, after, fetch.limit)
+        store = self._store
+        needs_older = fetch.after < first - 1 if fetch.after is not None else not page.more
+        if store is None or not room.is_kept or first <= 1 or not needs_older:
+            done(page, fetch.re)
+            return
+        if not self._is_readable(room):
+            done(_UNREADABLE, fetch.re)
+            return
+        before = None if forward else min(first, first if fetch.before is None else fetch.before)
+        limit = fetch.limit if forward else fetch.limit - len(page.messages)
+
+        async def read() -> None:
+            found = await store.page(
+                room.name, before=before, after=fetch.after, limit=limit, characters=PAGE_CHARACTERS
+            )
+            found = replace(found, messages=room.as_now(found.messages))
+            done(joined(page, first, found, fetch.limit, forward=forward), fetch.re)
+
+        self._ask(read(), done, fetch.re)
+
+    def search(self, search: Search, done: Answered) -> None:
+        if self._waits(search.room, partial(self.search, search, done)):
+            return
+        store = self._store
+        if search.room is not None and search.room not in self._shown:
+            done(_NO_ROOM, search.re)
+            return
+        if store is None:
+            done(self._matches(search), search.re)
+            return
+
+        async def read() -> None:
+            found = await store.search(search.text, room=search.room, limit=search.limit)
+            there = [one for one in self._as_now(found.messages) if not one.message.deleted]
+            messages, is_cut = few(there, search.limit)
+            done(Matches(messages, is_cut or found.more), search.re)
+
+        self._ask(read(), done, search.re)
+
+    def _matches(self, search: Search) -> Matches:
+        """In what is remembered."""
+        words = words_of(search.text)
+        rooms = [self._rooms[name] for name in self._shown if search.room in (None, name)] if words else []
+        found = [one for room in rooms for one in room.matching(words)]
+        found.sort(key=lambda one: one.message.ts, reverse=True)
+        return Matches(*few(found, search.limit))
+
+    def _as_now(self, stored: Sequence[Remembered]) -> list[Remembered]:
+        """Of what the store has, what was said in rooms that are public now, in its order, and as it is now."""
+        now: dict[str, Remembered] = {}
+        for name in {one.message.room for one in stored} & self._shown.keys():
+            for one in self._rooms[name].as_now(one for one in stored if one.message.room == name):
+                now[one.message.mid] = one
+        return [now[one.message.mid] for one in stored if one.message.mid in now]
+
+    def message(self, mid: str, done: Answered) -> None:
+        if self._waits(None, partial(self.message, mid, done)):
+            return
+        store = self._store
+        known = next(filter(None, (self._rooms[name].remembered(mid) for name in self._shown)), None)
+        if known is not None or store is None:
+            self._answer_message(known, done)
+            return
+
+        async def read() -> None:
+            stored = await store.find(mid)
+            self._answer_message(next(iter(self._as_now([stored] if stored else [])), None), done)
+
+        self._ask(read(), done, None)
+
+    def _answer_message(self, found: Remembered | None, done: Answered) -> None:
+        done(NO_MESSAGE if found is None or found.message.deleted else Matches([found], False), None)
 
     def look(self, look: Look, done: Answered) -> None:
+        if self._waits(look.room, partial(self.look, look, done)):
+            return
         if look.room is None:
-            done(RoomList([RoomShown(name, len(self._rooms[name].members)) for name in self._public]), look.re)
+            rooms = [replace(shown, count=len(self._rooms[name].members)) for name, shown in self._shown.items()]
+            done(RoomList(rooms), look.re)
             return
         room = self._rooms.get(look.room)
         done(_NO_ROOM if room is None else room.here(), look.re)
+
+    # For those who have no connection
+
+    def say(self, room: str, sender: Sender, text: str, done: Answered) -> None:
+        if self._waits(room, partial(self.say, room, sender, text, done)):
+            return
+        if room not in self._shown:
+            done(_NO_ROOM, None)
+            return
+        there = self._rooms[room]
+        message = self._say(there, Publish(room, Member("", sender), text))
+        self._keep(there, message, published(message), done, None)
+
+    def remove(self, room: str, mid: str, by: Sender, done: Answered) -> None:
+        if self._waits(room, partial(self.remove, room, mid, by, done)):
+            return
+        if room not in self._shown:
+            done(_NO_ROOM, None)
+            return
+        there = self._rooms[room]
+
+        def change(stored: Remembered | None = None) -> None:
+            self._changed(there, there.remove(mid, by, self._utc_ms(), stored), done, None)
+
+        self._find_and(change, there, mid, done, None)
+
+    def open_room(self, room: RoomShown) -> None:
+        name, store = room.room, self._store
+        if self._waits(name, partial(self.open_room, room)):
+            return
+        if name in self._shown:
+            if replace(self._shown[name], count=room.count) != room:
+                self._shown[name] = room
+                self._handler.published(RoomChanged(name, room.title, room.locked, room.slow_ms))
+        elif name in self._archived or store is None:
+            self._show(self._archived.pop(name) if name in self._archived else Room(name, self._new_id()), room)
+        else:
+            self._loading[name] = []
+            self._begin(self._load_again(store, room))
+
+    async def _load_again(self, store: Store, room: RoomShown) -> None:
+        """The room is new, or was archived before this process began. Where the store can't tell, it is not opened: its
+        numbers may be taken."""
+        try:
+            stored = next((known for known in await store.rooms() if known.name == room.room), None)
+            if stored is not None:
+                loaded, _ = await self._loaded(store, stored)
+                self._show(loaded, room)
+        except StoreError as error:
+            logger.warning("a public room can't be opened now (%s); it opens at the next start", error)
+        finally:
+            self._release(room.room)
+
+    def close_room(self, room: str) -> None:
+        if self._waits(room, partial(self.close_room, room)):
+            return
+        shown = self._shown.pop(room, None)
+        if shown is None:
+            return
+        self._handler.published(RoomChanged(room, shown.title, shown.locked, shown.slow_ms, archived=True))
+        closed = self._archived[room] = self._rooms.pop(room)
+        self._handler.closed(room)
+        for connection in list(closed.members):
+            closed.leave(connection)
+
+    def met(self, room: str, person: str, other: str, done: Answered) -> None:
+        found = self._resolve(room, person, other)
+        done(_NO_PERSON if found is None else Whom(found), None)
 
     def rename(self, call_me: CallMe, done: Answered) -> None:
         member = call_me.member
@@ -213,10 +600,10 @@ class MemoryEngine:
                 self._handler.published(event)
         done(Named(member.sender.name or ""), call_me.re)
 
-    def _say(self, room: Room, publish: Publish) -> Published:
+    def _say(self, room: Room, publish: Publish) -> Message:
         message = room.publish(publish, self._new_id(), self._utc_ms())
         self._handler.published(message)
-        return Published(room.name, room.epoch, message.off, message.mid, message.ts)
+        return message
 
     def _enter_booth(self, booth: Booth, enter: Enter, done: Answered) -> None:
         member = enter.member
@@ -406,6 +793,50 @@ class MemoryEngine:
     def _tick(self) -> None:
         self._timer, self._timer_at = None, inf
         self._carry_out(self._pairing.tick(self._scheduler.time()))
+
+
+class _Ack:
+    """Waits for word of the store about one event, and answers, once. `room` is set with the first who waits for it."""
+
+    __slots__ = ("_answer", "_done", "_engine", "_event", "_re", "_room")
+
+    def __init__(
+        self,
+        engine: MemoryEngine,
+        room: Room | None,
+        event: Numbered,
+        answer: Answer,
+        done: Answered,
+        re: int | None,
+    ) -> None:
+        self._engine = engine
+        self._room = room
+        self._event = event
+        self._answer = answer
+        self._done: Answered | None = done
+        self._re = re
+
+    def __call__(self, kept: Kept) -> None:
+        if kept is not Kept.WAITING and self._room is not None:
+            self._engine._settled(self._room, self._event, kept)
+        done, self._done = self._done, None
+        if done is None:
+            return
+        answer = self._answer
+        if kept is Kept.WAITING:
+            done(_UNCONFIRMED, self._re)
+        elif kept.survives and type(answer) is Published:
+            done(
+                Published(answer.room, answer.epoch, answer.off, answer.mid, answer.ts, answer.dup, "stored"), self._re
+            )
+        else:
+            done(answer, self._re)
+
+
+def _count_off(room: Room, kept: Kept) -> None:
+    """One event less waits to be stored."""
+    if kept is not Kept.WAITING:
+        room.unstored -= 1
 
 
 def _person_id(text: str) -> str | None:

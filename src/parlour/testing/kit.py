@@ -22,9 +22,9 @@ from parlour.core.events import (
     Reacted,
     Take,
 )
+from parlour.core.house import House
 from parlour.core.keys import Keyring
-from parlour.core.names import NameRules, mended_name
-from parlour.core.session import House
+from parlour.core.names import NameRules
 from parlour.engine import Engine
 from parlour.engine.memory import MemoryEngine
 from parlour.errors import ConnectError
@@ -239,10 +239,10 @@ class Kit:
     def _let_in(self, client: _Any, wire: Wire, path: str, identity: Person | Guest | None) -> _Any:
         self.clients.append(client)
         self._world.note(client.label, "connect", path)
-        person, proved = (identity.id, mended_name(identity.name)) if isinstance(identity, Person) else (None, None)
+        person = identity if isinstance(identity, Person) else None
         self._hub.client_of[client.socket] = client
         link = self.hub.connect(
-            client.socket, wire, _PLACES[path], self._pace, person=person, name=proved, gone=client._was_forgotten
+            client.socket, wire, _PLACES[path], self._pace, person=person, gone=client._was_forgotten
         )
         client.socket.serve(link)
         return client

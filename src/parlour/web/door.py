@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from parlour.core.connection import Pace
-from parlour.core.moderation import Budget
+from parlour.core.moderation import Budgets
 from parlour.settings import DEFAULT_IN_BOOTHS, DEFAULT_PER_ADDRESS, DEFAULT_RATE, Settings
 
 ARRIVALS_SECONDS: Final = 10.0
 """As many new connections as one address may hold open, it may open within this time."""
 
 _FORWARDING: Final = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
-_SWEEP: Final = 1024
 _ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)", re.IGNORECASE)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -89,8 +88,7 @@ class Door:
         self.lock = Lock()  # servers that run sockets in several threads share this object
         self._open: dict[str, int] = {}
         self._in_booths: dict[str, int] = {}
-        self._arrivals: dict[str, Budget] = {}
-        self._sweep_at = _SWEEP
+        self._arrivals: dict[float, Budgets] = {}  # by limit: it may be another one for peers on this machine
 
     def peer(self, host: str | None, headers: Headers) -> Peer:
         """Who stands behind the transport's peer `host`.
@@ -199,10 +197,7 @@ class Door:
     def _may_arrive(self, address: str, limit: int, held: int, now: float) -> bool:
         if held >= limit:
             return False
-        if len(self._arrivals) >= self._sweep_at and address not in self._arrivals:
-            self._arrivals = {known: budget for known, budget in self._arrivals.items() if not budget.is_full(now)}
-            self._sweep_at = max(_SWEEP, 2 * len(self._arrivals))
-        return self._arrivals.setdefault(address, Budget(limit / ARRIVALS_SECONDS, limit)).take(now)
+        return self._arrivals.setdefault(limit, Budgets(limit / ARRIVALS_SECONDS, limit)).take(address, now)
 
 
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address

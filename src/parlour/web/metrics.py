@@ -20,6 +20,7 @@ from parlour.engine import Scheduler
 from parlour.errors import SettingsError
 from parlour.hub import Hub
 from parlour.settings import Settings, flag_name
+from parlour.store import Stats
 from parlour.tally import Histogram, Tally
 from parlour.web.door import Peer
 
@@ -84,6 +85,18 @@ def watch_lag(scheduler: Scheduler, tally: Tally, is_over: Callable[[], bool]) -
             scheduler.call_at(due, lambda: look(due))
 
     plan(scheduler.time() + _LAG_SECONDS)
+
+
+def store_metrics(stats: Callable[[], Stats | None]) -> MoreMetrics:
+    """What waits to be stored, where there is a store."""
+
+    def collect() -> Iterator[Metric]:
+        now = stats()
+        if now is not None:
+            yield _gauge("store_queue", "Events that wait to be stored", now.queued)
+            yield _gauge("store_queue_bytes", "Bytes of memory that they take", now.queued_bytes)
+
+    return collect
 
 
 def _told(status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -19,14 +19,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
 from parlour.core.events import Guest, Person, Place
-from parlour.core.names import mended_name
+from parlour.core.penalties import ROLES, address_prefix
 from parlour.errors import VERSION
 from parlour.hub import Hub, Link
 from parlour.logs import log_failure
 from parlour.settings import Settings
 from parlour.tally import Tally
 from parlour.transport.asgi import AsgiConnection, Below
-from parlour.web.door import Denial, Door, Visit, offered_subprotocols
+from parlour.web.door import Denial, Door, Peer, Visit, offered_subprotocols
 from parlour.wire import SUBPROTOCOL, V1, Plain, Wire, chosen
 
 logger = logging.getLogger("parlour")
@@ -110,6 +110,15 @@ class Home(Protocol):
         be taken over from it."""
         ...
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the hub's rooms are there."""
+        ...
+
+    async def opened(self) -> None:
+        """Return once they are."""
+        ...
+
 
 class Endpoints:
     """The chat endpoints: from the request to a link of the hub."""
@@ -150,8 +159,15 @@ class Endpoints:
 
     async def chat(self, websocket: WebSocket) -> None:
         """No room yet: the client names those that it wants."""
+        await self._open_for_v1(websocket, NOWHERE)
+
+    async def room_chat(self, websocket: WebSocket) -> None:
+        """The public room of this name."""
+        await self._open_for_v1(websocket, Place(room=websocket.path_params["name"]))
+
+    async def _open_for_v1(self, websocket: WebSocket, place: Place) -> None:
         if chosen(_offered(websocket), self._plain, self._v1)[0] is not self._plain:
-            await self._open(websocket, NOWHERE)
+            await self._open(websocket, place)
         else:
             words = f"offer the subprotocol {SUBPROTOCOL} here; lines of text are for /chat/public and /chat/private"
             await self._deny(websocket, self._upgrade_of(websocket), Denial(400, words))
@@ -167,7 +183,7 @@ class Endpoints:
         if upgrade is not None and self._authenticate is not None:
             upgrade.hold()
         try:
-            identity = await self._identify(websocket)
+            identity = await self.identify(websocket)
             if isinstance(identity, Denial):
                 visit.end()
                 await self._deny(websocket, upgrade, identity)
@@ -180,15 +196,18 @@ class Endpoints:
                 await websocket.close(VERSION.code, VERSION.reason)
                 return
             hub, hub_loop = self._home.hub_for(server)
-            person, name = (identity.id, mended_name(identity.name)) if isinstance(identity, Person) else (None, None)
+            if not self._home.is_open:  # one who came first must not be heard before the next one is seated
+                if upgrade is not None:
+                    upgrade.hold()
+                await self._home.opened()
             pace = self.door.pace(visit.peer)
             connect = partial(
                 hub.connect,
                 wire=wire,
                 place=place,
                 pace=pace,
-                person=person,
-                name=name,
+                person=identity if isinstance(identity, Person) else None,
+                address=self._bannable(visit.peer, websocket),
                 may_meet=visit.meet,
                 gone=visit.end,
             )
@@ -227,14 +246,20 @@ class Endpoints:
         peer = self.door.peer(host if upgrade is None else upgrade.host, websocket.headers)
         return self.door.enter(peer, time.monotonic(), to_booth=place.booth)
 
-    async def _identify(self, websocket: WebSocket) -> Person | Guest | Denial:
+    def _bannable(self, peer: Peer, websocket: WebSocket) -> str | None:
+        """What of the peer's address can be banned: nothing where it is a proxy's, for behind that is everybody."""
+        if peer.is_local or (not self._hops and "x-forwarded-for" in websocket.headers):
+            return None
+        return address_prefix(peer.address)
+
+    async def identify(self, connection: HTTPConnection) -> Person | Guest | Denial:
         """What the host app's hook says. Whatever is not a proper identity is refused: a hook with a mistake in it must
         not let everyone in."""
         if self._authenticate is None:
             return Guest()
         try:
             async with asyncio.timeout(_AUTHENTICATE_SECONDS):
-                identity = await _called(self._authenticate, websocket)
+                identity = await _called(self._authenticate, connection)
         except HTTPException as error:
             return Denial(error.status_code, error.detail)
         except TimeoutError:
@@ -249,7 +274,8 @@ class Endpoints:
         if isinstance(identity, Guest) or _is_proper(identity):
             return identity
         logger.error(
-            "authenticate gave a %s; give a Person with a non-empty text as id and a text as name, Guest(), or None",
+            "authenticate gave a %s; give a Person with a non-empty text as id, a text as name and a known role, "
+            "Guest(), or None",
             type(identity).__name__,
         )
         return Denial(500, "who you are could not be checked; try again later")
@@ -294,8 +320,8 @@ async def _called(authenticate: Authenticate, connection: HTTPConnection) -> Ide
 def _is_proper(identity: object) -> TypeGuard[Person]:
     if not isinstance(identity, Person):
         return False
-    texts: tuple[object, object] = identity  # what the annotations promise is the host app's to keep
-    return all(isinstance(text, str) for text in texts) and bool(identity.id)
+    fields: tuple[object, object, object] = identity  # what the annotations promise is the host app's to keep
+    return all(isinstance(field, str) for field in fields) and bool(identity.id) and identity.role in ROLES
 
 
 def page_routes(

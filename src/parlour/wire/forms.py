@@ -5,7 +5,7 @@ A form knows every limit, so what it takes is what its JSON Schema describes.
 
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from types import GenericAlias, UnionType
 from typing import Annotated, Any, ClassVar, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
@@ -24,6 +24,14 @@ from parlour.core.commands import (
     History,
     Join,
     Leave,
+    ModBan,
+    ModDelete,
+    ModKick,
+    ModLock,
+    ModMute,
+    ModSlow,
+    ModUnban,
+    ModUnmute,
     Next,
     Ping,
     Pong,
@@ -31,12 +39,18 @@ from parlour.core.commands import (
     React,
     Read,
     Rename,
+    Report,
     Rooms,
+    Search,
     Send,
+    Terms,
     Typing,
     Unblock,
 )
+from parlour.core.events import Reported, value
+from parlour.core.moderation import TEXT_LIMIT
 from parlour.errors import Refusal
+from parlour.wire.strict import without_controls
 
 COMMANDS: Final[dict[str, type[Command]]] = {
     "hello": Hello,
@@ -57,6 +71,17 @@ COMMANDS: Final[dict[str, type[Command]]] = {
     "match.next": Next,
     "block": Block,
     "unblock": Unblock,
+    "search": Search,
+    "terms": Terms,
+    "report": Report,
+    "mod.delete": ModDelete,
+    "mod.kick": ModKick,
+    "mod.mute": ModMute,
+    "mod.unmute": ModUnmute,
+    "mod.ban": ModBan,
+    "mod.unban": ModUnban,
+    "mod.lock": ModLock,
+    "mod.slow": ModSlow,
     "ping": Ping,
     "pong": Pong,
 }
@@ -71,6 +96,15 @@ NUMBER_LIMIT: Final = 2**53
 SHAPE: Final = 'send a JSON object with "id" and "op"'
 
 _NEVER_EMPTY: Final = frozenset({"room", "key", "mid", "emoji", "person", "text"})
+
+_ANY_TEXT: Final = "messages.text"
+"""Who reports a message says what it said, which on the plain wire may be nothing."""
+
+_VISIBLE: Final = r"[^\s\u0000-\u001f\u007f-\u009f]"
+"""What a text holds at least one of."""
+
+_RENAMED: Final = {"sender": "from"}
+"""Fields that are called otherwise on the wire."""
 
 _PATH = re.compile(r" - at `\$\.?([\w.\[\]]*)`\Z")
 _ITEM = re.compile(r"\[[^\]]*\]")
@@ -88,7 +122,7 @@ class Fields(msgspec.Struct, gc=False):
     """By their places, fields that are not taken as they are: what stands for null there."""
 
     def value(self) -> Any:
-        """The dataclass."""
+        """The dataclass, or named tuple."""
         values: Any = msgspec.structs.astuple(self)
         if self.special:
             values = list(values)
@@ -101,6 +135,31 @@ def _value(field: Any) -> Any:
     if isinstance(field, Fields):
         return field.value()
     return tuple(map(_value, field)) if isinstance(field, tuple) else field
+
+
+class Whose(Fields):
+    """Somebody, as messages have it. Only the `id` counts."""
+
+    value_class = str
+    special: ClassVar[dict[int, Any]] = {}
+
+    id: Annotated[str, msgspec.Meta(max_length=ID_LIMIT)]
+
+
+@value
+class _Reported:
+    """A message to be reported, with the fields that it had when it came; see `core.events.Reported`."""
+
+    mid: str
+    off: int = 0
+    ts: int = 0
+    sender: Whose | str = ""
+    text: Annotated[str, AtMost(TEXT_LIMIT)] | None = None
+    stamp: str = ""
+
+
+_DESCRIBED: Final[dict[type[Any], type[Any]]] = {Reported: _Reported}
+"""Named tuples, and what tells how their fields are sent."""
 
 
 def explained(error: str, must: dict[str, str]) -> Refusal:
@@ -126,8 +185,12 @@ def _empty(field: str) -> Refusal:
     return Refusal("bad_field", f'"{field}" must not be empty', field=field)
 
 
-def _not_blank(command: Any) -> Refusal | None:
-    return _empty("text") if command.text.isspace() else None
+def _said(command: Any) -> Any:
+    """A text as it is passed on, which must show something."""
+    text = without_controls(command.text)
+    if text.isspace():
+        return _empty("text")
+    return command if text is command.text else replace(command, text=text)
 
 
 def _one_way(command: Any) -> Refusal | None:
@@ -136,12 +199,13 @@ def _one_way(command: Any) -> Refusal | None:
     return Refusal("bad_field", '"before" and "after" exclude each other; leave one out', field="after")
 
 
-_RULES: Final[dict[type[Command], Callable[[Any], Refusal | None]]] = {
-    Send: _not_blank,
-    Edit: _not_blank,
+_RULES: Final[dict[type[Command], Callable[[Any], Refusal | Command | None]]] = {
+    Send: _said,
+    Edit: _said,
+    Search: _said,
     History: _one_way,
 }
-"""What the type of one field can't say."""
+"""What the type of one field can't say: why the command is refused, or another one in its place."""
 
 
 class Form:
@@ -170,32 +234,41 @@ class Form:
 
     def _fields_of(self, value_class: type[Any], name: str, path: str) -> type[Fields]:
         """What decodes a dataclass; `path` is where it stands in the command."""
-        hints = get_type_hints(value_class, include_extras=True)
+        described = _DESCRIBED.get(value_class, value_class)
+        hints = get_type_hints(described, include_extras=True)
         made: list[Any] = []
         special: dict[int, Any] = {}
-        for at, field in enumerate(fields(value_class)):
+        for at, field in enumerate(fields(described)):
             base, most = _bare(hints[field.name])
-            form, self.must[path + field.name] = self._form_of(base, most, path + field.name)
             default = None if field.default is MISSING else field.default
+            at_path = path + _RENAMED.get(field.name, field.name)
+            form, self.must[at_path] = self._form_of(base, most, at_path, default)
             made.append((field.name, form) if field.default is MISSING else (field.name, form | None, None))
             if default is not None or is_dataclass(base) or get_origin(base) is tuple:
                 special[at] = default
-        namespace = {"value_class": value_class, "special": special, "__doc__": value_class.__doc__}
-        struct = msgspec.defstruct(name, made, bases=(Fields,), namespace=namespace, module=__name__, gc=False)
+        namespace = {"value_class": value_class, "special": special, "__doc__": described.__doc__}
+        struct = msgspec.defstruct(
+            name, made, bases=(Fields,), namespace=namespace, module=__name__, rename=_RENAMED, gc=False
+        )
         self.parts.append(cast(type[Fields], struct))
         return self.parts[-1]
 
-    def _form_of(self, base: Any, most: int | None, path: str) -> tuple[Any, str]:
+    def _form_of(self, base: Any, most: int | None, path: str, default: object = None) -> tuple[Any, str]:
         """What msgspec holds a field to, and that in words."""
         name = path.rpartition(".")[2]
+        if base is Whose:
+            self.parts.append(Whose)
+            self.must[f"{path}.id"] = "a string"
+            return Annotated[str, msgspec.Meta(max_length=ID_LIMIT)] | Whose, 'a string, or an object with an "id"'
         if base is str:
-            least = 1 if name in _NEVER_EMPTY else None
-            visible = {"pattern": r"\S"} if name == "text" else None
+            least = 1 if name in _NEVER_EMPTY and path != _ANY_TEXT else None
+            visible = {"pattern": _VISIBLE} if name == "text" and path != _ANY_TEXT else None
             limits = msgspec.Meta(min_length=least, max_length=most or ID_LIMIT, extra_json_schema=visible)
             return Annotated[str, limits], "a string"
         if base is int:
-            # A number with a limit of its own is a number of things; the others are offsets.
-            least, most = (0, NUMBER_LIMIT) if most is None else (1, most)
+            # A number with a limit of its own is a number of things; the others are places and times.
+            least = 0 if most is None or default == 0 else 1
+            most = NUMBER_LIMIT if most is None else most
             return Annotated[int, msgspec.Meta(ge=least, le=most)], f"an integer from {least} to {most}"
         if base is bool:
             return bool, "true or false"
@@ -209,9 +282,9 @@ class Form:
 
 
 def _bare(hint: Any) -> tuple[Any, int | None]:
-    """The type without `None` and `AtMost`, and the limit that this sets."""
+    """The type without `None` and `AtMost`, and the limit that this sets; `Whose` without the text beside it."""
     if get_origin(hint) in (Union, UnionType):
-        (hint,) = (one for one in get_args(hint) if one is not type(None))
+        hint = next(one for one in get_args(hint) if one is not type(None))
     if get_origin(hint) is not Annotated:
         return hint, None
     base, *marks = get_args(hint)

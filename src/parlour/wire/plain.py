@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from parlour.core.commands import Line
-from parlour.core.events import Answer, Event, Letter, MemberJoined, MemberLeft, Message
+from parlour.core.events import Answer, Event, Letter, MemberJoined, MemberLeft, Message, RoomChanged
 from parlour.errors import Close, Refusal
-from parlour.wire.strict import DEPTH_LIMIT, is_too_deep
+from parlour.wire.strict import DEPTH_LIMIT, is_too_deep, without_controls
 
 _NOTICE_MEMBERS: Final = 50
 """In larger rooms nobody is told who came and left."""
@@ -31,7 +31,8 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 
 class Plain:
-    """The wire of the first clients. `notices` tells members of small rooms who came and left."""
+    """The wire of the first clients. `notices` tells members of small rooms who came and left, and all
+    members how the room is when that changes."""
 
     name: Final = "plain"
     has_sessions: Final = False
@@ -54,7 +55,7 @@ class Plain:
         message = line.message if type(line.message) is str else str(line.message)
         if "\x00" in message:
             return Refusal("bad_field", '"message" must not contain the character NUL', field="message"), None
-        return Line(message, name), None
+        return Line(without_controls(message), name), None
 
     def text_of(self, data: bytes) -> str | Refusal | Close:
         """A binary frame holding the JSON is taken like text."""
@@ -72,6 +73,8 @@ class Plain:
             return f"{event.sender.name}> {text}"
         if self._notices and isinstance(event, MemberJoined | MemberLeft) and event.count <= _NOTICE_MEMBERS:
             return "! joined: someone came in" if isinstance(event, MemberJoined) else "! left: someone went out"
+        if self._notices and isinstance(event, RoomChanged):
+            return f"! room: {_state(event)}"
         return None
 
     def tell(self, letter: Letter) -> None:
@@ -86,6 +89,15 @@ class Plain:
 
 
 _SHAPE: Final = 'send a JSON object: {"username": "...", "message": "..."}'
+
+
+def _state(room: RoomChanged) -> str:
+    """How a room is, without its title, which could be any words."""
+    if room.archived:
+        return "closed"
+    if room.locked:
+        return "locked, only moderators speak"
+    return f"slow, one message each {room.slow_ms / 1000:g} seconds" if room.slow_ms else "open"
 
 
 def _explain(error: str) -> Refusal:

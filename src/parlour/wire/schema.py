@@ -1,9 +1,11 @@
-"""The JSON Schema of v1 (draft 2020-12), made from what reads and writes it.
+"""The JSON Schema of v1 (draft 2020-12), made from what reads and writes it, and an AsyncAPI document (3.0) that says
+where it is spoken.
 
-`python -m parlour.wire.schema` prints it.
+`python -m parlour.wire.schema` prints the one, `python -m parlour.wire.schema --asyncapi` the other.
 """
 
 import json
+import sys
 from inspect import cleandoc
 from typing import Any, Final
 
@@ -61,7 +63,7 @@ def _complete(made: dict[str, dict[str, Any]], op: str, form: Form) -> None:
     for part in form.parts:
         for at, default in part.special.items():
             if default is not None:
-                field = part.__struct_fields__[at]
+                field = part.__struct_encode_fields__[at]
                 made[part.__name__]["properties"][field]["default"] = msgspec.to_builtins(default)
     command = made[f"command.{op}"]
     number = {"type": "integer", "minimum": -NUMBER_LIMIT, "maximum": NUMBER_LIMIT}
@@ -76,7 +78,7 @@ def _tidy(part: dict[str, Any]) -> None:
     del part["title"]
     for field in part["properties"].values():
         if "anyOf" in field:
-            field["anyOf"].sort(key=lambda one: one == {"type": "null"})
+            field["anyOf"].sort(key=lambda one: (one == {"type": "null"}, "$ref" in one))
     part["description"] = cleandoc(part["description"]).replace("\n", " ")
 
 
@@ -91,10 +93,95 @@ def _reference(name: str) -> dict[str, str]:
     return {"$ref": f"{_DEFINITION}{name}"}
 
 
+_DRAFT: Final = "application/schema+json;version=draft-2020-12"
+
+_PLACES: Final = {
+    "public": ("/chat/public", "The public room: everyone hears everyone."),
+    "private": ("/chat/private", "A booth with one other client, chosen at random."),
+    "chat": ("/chat", "Nowhere yet: a client says where it wants to be. v1 only."),
+    "room": ("/chat/rooms/{name}", "The public room of this name. v1 only."),
+}
+
+_SAID: Final = ("command", "line")
+_V1_ONLY: Final = frozenset({"chat", "room"})
+_PLAIN: Final = frozenset({"line", "heard"})
+
+
+def asyncapi() -> dict[str, Any]:
+    """Both wires as AsyncAPI 3.0: the channels, and what goes each way. Of v1, the JSON Schema has all the rest."""
+    messages = {
+        "command": _message("v1: what a client says", "command"),
+        "reply": _message("v1: the answer to a command", "reply"),
+        "event": _message("v1: what happens", "event"),
+        "line": {
+            "summary": "plain: what a client says",
+            "payload": {
+                "type": "object",
+                "required": ["username", "message"],
+                "properties": {name: {"type": ["string", "number"]} for name in ("username", "message")},
+            },
+        },
+        "heard": {
+            "summary": "plain: one line, `username> message`; what begins with `! ` is for this client alone",
+            "contentType": "text/plain",
+            "payload": {"type": "string"},
+        },
+    }
+    spoken = {place: [name for name in messages if not (place in _V1_ONLY and name in _PLAIN)] for place in _PLACES}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Parlour",
+            "version": "1",
+            "description": (
+                "WebSocket. With the subprotocol parlour.v1.json: v1, one JSON object in each text frame, both ways. "
+                "With none: plain, JSON in and lines of text out. protocol.md is the reference."
+            ),
+        },
+        "defaultContentType": "application/json",
+        "channels": {place: _channel(place, spoken[place]) for place in _PLACES},
+        "operations": {
+            f"{'hear' if action == 'send' else 'say'}.{place}": {
+                "action": action,
+                "channel": {"$ref": f"#/channels/{place}"},
+                "messages": [
+                    {"$ref": f"#/channels/{place}/messages/{name}"}
+                    for name in spoken[place]
+                    if (name in _SAID) is (action == "receive")
+                ],
+            }
+            for place in _PLACES
+            for action in ("receive", "send")
+        },
+        "components": {"messages": messages},
+    }
+
+
+def _message(summary: str, definition: str) -> dict[str, Any]:
+    schema = {"$ref": f"./v1.schema.json{_DEFINITION}{definition}"}
+    return {"summary": summary, "payload": {"schemaFormat": _DRAFT, "schema": schema}}
+
+
+def _channel(place: str, names: list[str]) -> dict[str, Any]:
+    address, description = _PLACES[place]
+    parameters = {"parameters": {"name": {"description": "The room."}}} if "{name}" in address else {}
+    messages = {name: {"$ref": f"#/components/messages/{name}"} for name in names}
+    return {"address": address, "description": description, **parameters, "messages": messages}
+
+
 def document() -> str:
     """The schema as the text of docs/v1.schema.json."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return _text(schema())
+
+
+def asyncapi_document() -> str:
+    """`asyncapi` as the text of docs/asyncapi.json."""
+    return _text(asyncapi())
+
+
+def _text(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    print(document(), end="")
+    print(asyncapi_document() if "--asyncapi" in sys.argv[1:] else document(), end="")

@@ -18,7 +18,7 @@ class Person(Shape):
 
     id: str
     name: str | None
-    role: Literal["guest", "user"]
+    role: Literal["guest", "user", "moderator", "admin"]
     plain: bool = False
 
 
@@ -125,6 +125,16 @@ class Read(Event, tag="read"):
     off: int
 
 
+class RoomChanged(Event, tag="room.changed"):
+    """How a public room is now. One that is `archived` takes nobody any more, and your seat there is gone."""
+
+    room: str
+    title: str
+    locked: bool
+    slow_ms: int
+    archived: bool = False
+
+
 class Gap(Event, tag="gap"):
     """Events were lost; the room goes on after `off` in `epoch`."""
 
@@ -177,6 +187,15 @@ class Notice(Event, tag="notice"):
     level: Literal["info", "warning"]
     code: str
     text: str
+
+
+class Moderated(Event, tag="moderated"):
+    """A moderator did this to you: in one `room`, or everywhere; `until` a time, or for good."""
+
+    action: Literal["muted", "unmuted", "kicked", "banned"]
+    reason: str
+    until: int | None = None
+    room: str | None = None
 
 
 class Reconnect(Event, tag="reconnect"):
@@ -248,6 +267,15 @@ Place: TypeAlias = Annotated[
 """`Seat | Gone`, which msgspec has no word for without a tag."""
 
 
+class Required(Shape):
+    """Before you meet strangers, accept the terms of this `version`, to be read at `url`; and say how old you are if it
+    `asks_age`."""
+
+    version: str
+    asks_age: bool
+    url: str | None = None
+
+
 class Welcome(Reply):
     """Who you are, and where you sit."""
 
@@ -256,6 +284,7 @@ class Welcome(Reply):
     limits: Limits
     ping_ms: int
     rooms: Sequence[Place]
+    required: Required | None = None
 
 
 class Joined(Reply):
@@ -312,6 +341,13 @@ class Page(Reply):
     more: bool
 
 
+class Matches(Reply):
+    """Messages that hold the words, the newest first."""
+
+    messages: Sequence[Remembered]
+    more: bool
+
+
 class Here(Reply):
     """Who is there."""
 
@@ -327,10 +363,13 @@ class Named(Reply):
 
 
 class Room(Shape):
-    """A public room."""
+    """A public room, and how many are there."""
 
     room: str
     count: int
+    title: str = ""
+    locked: bool = False
+    slow_ms: int = 0
 
 
 class RoomList(Reply):
@@ -349,6 +388,18 @@ class Clock(Reply):
     """The server's time."""
 
     ts: int
+
+
+class Filed(Reply):
+    """The number of the report."""
+
+    ref: str
+
+
+class Acted(Reply):
+    """It is done, under this id."""
+
+    id: str | None = None
 
 
 class Error(Shape):
@@ -372,9 +423,9 @@ class Refused(Shape):
 
 EVENTS: Final[tuple[type[Event], ...]] = (
     *(Message, MessageEdited, MessageDeleted, MessageReaction),
-    *(MemberJoined, MemberLeft, MemberRenamed, Presence, Typing, Read, Gap),
+    *(MemberJoined, MemberLeft, MemberRenamed, Presence, Typing, Read, RoomChanged, Gap),
     *(MatchWaiting, MatchFound, MatchAway, MatchBack, MatchEnded),
-    *(Notice, Reconnect, Ping, Bye),
+    *(Notice, Moderated, Reconnect, Ping, Bye),
 )
 
 REPLIES: Final[dict[str, type[Reply]]] = {
@@ -390,6 +441,11 @@ REPLIES: Final[dict[str, type[Reply]]] = {
     "rooms": RoomList,
     "match.find": Ticket,
     "match.next": Ticket,
+    "search": Matches,
+    "report": Filed,
+    "mod.delete": Changed,
+    "mod.mute": Acted,
+    "mod.ban": Acted,
     "ping": Clock,
 }
 """What comes back, by `op`; a plain `Reply` for the others."""

@@ -107,6 +107,8 @@ class V1:
                 shape = shapes.Typing(room, _person(sender), on)
             case core.ReadShown(room, sender, off):
                 shape = shapes.Read(room, _person(sender), off)
+            case core.RoomChanged(room, title, locked, slow_ms, archived):
+                shape = shapes.RoomChanged(room, title, locked, slow_ms, archived)
             case core.Gap(room, epoch, off):
                 shape = shapes.Gap(room, epoch, off)
             case _:
@@ -128,6 +130,8 @@ class V1:
                 shape = shapes.MatchEnded(by, room)
             case core.Notice(level, code, text):
                 shape = shapes.Notice(level, code, text)
+            case core.Moderated(action, reason, until_ms, room):
+                shape = shapes.Moderated(action, reason, until_ms, room)
             case core.Reconnect(after_ms, jitter_ms):
                 shape = shapes.Reconnect(after_ms, jitter_ms)
             case core.Asked():
@@ -156,16 +160,23 @@ class V1:
             case core.Here(room, count, members):
                 shape = shapes.Here(re, True, room, count, _people(members))
             case core.RoomList(rooms):
-                shape = shapes.RoomList(re, True, [shapes.Room(one.room, one.count) for one in rooms])
+                shape = shapes.RoomList(re, True, [_room(room) for room in rooms])
             case core.Named(name):
                 shape = shapes.Named(re, True, name)
             case core.Page(room, epoch, messages, more):
                 shape = shapes.Page(re, True, room, epoch, [_remembered(one) for one in messages], more)
-            case core.Welcome(session, person, limits, ping_ms, rooms):
+            case core.Matches(messages, more):
+                shape = shapes.Matches(re, True, [_remembered(one) for one in messages], more)
+            case core.Filed(ref):
+                shape = shapes.Filed(re, True, ref)
+            case core.Acted(id):
+                shape = shapes.Acted(re, True, id)
+            case core.Welcome(session, person, limits, ping_ms, rooms, required):
+                places = [_place(room) for room in rooms]
                 shape = shapes.Welcome(
-                    re, True, session, _person(person), _limits(limits), ping_ms, [_place(room) for room in rooms]
+                    re, True, session, _person(person), _limits(limits), ping_ms, places, _required(required)
                 )
-            case core.Claimed() | core.Gone():
+            case core.Claimed() | core.Gone() | core.Proved() | core.Whom():
                 return None
             case _:
                 assert_never(answer)
@@ -214,6 +225,14 @@ def _remembered(one: core.Remembered) -> shapes.Remembered:
 
 def _limits(limits: core.Limits) -> shapes.Limits:
     return shapes.Limits(TEXT_LIMIT, FRAME_LIMIT, PAGE_LIMIT, limits.burst, limits.rate)
+
+
+def _room(room: core.RoomShown) -> shapes.Room:
+    return shapes.Room(room.room, room.count, room.title, room.locked, room.slow_ms)
+
+
+def _required(required: core.Required | None) -> shapes.Required | None:
+    return None if required is None else shapes.Required(required.version, required.asks_age, required.url)
 
 
 def _place(seat: core.Seat | core.Gone) -> shapes.Seat | shapes.Gone:
