@@ -234,7 +234,7 @@ def _pem(file: Path) -> jwt.PyJWK:
         try:
             key: Any = jwt.get_algorithm_by_name(algorithm).prepare_key(data)
             jwk = jwt.get_algorithm_by_name(algorithm).to_jwk(key, as_dict=True)
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError):  # of another kind of key
             continue
         if "d" in jwk:
             raise SettingsError(f"jwt_key_file: {file} is a private key; give the public one")
