@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from math import inf
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread, main_thread
 from typing import Final, Literal, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
@@ -112,11 +112,14 @@ class _Running:
     async def _keep_open(self, retention: Retention) -> None:
         try:
             await self._open()
-        except StoreError as error:
-            self.trouble = str(error)
-            logger.error("the database can't be used: %s. Until the next start nothing is kept", error)
+        except Exception as error:
+            self.trouble = str(error) if isinstance(error, StoreError) else "it failed; the log says how"
+            if not isinstance(error, StoreError):
+                log_failure("opening the database", secrets.token_hex(8), error)
+            logger.error("the database can't be used: %s. Until the next start nothing is kept", self.trouble)
             self.engine.go_without_store()
             self.desk.go_without_store()
+            self.operators = None
             return
         finally:
             self.ready.set()
@@ -125,6 +128,8 @@ class _Running:
                 await self.desk.forget(retention)
             except StoreError as error:
                 logger.warning("what is too old could not be deleted now: %s", error)
+            except Exception as error:
+                log_failure("deleting what is too old", secrets.token_hex(8), error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_FORGET_SECONDS):
                     await self.is_stopping.wait()
@@ -266,7 +271,8 @@ class Parlour:
         """Do the work in the loop of the hub, which is made if there is none."""
         running = self._running  # one that stops is still the one
         if running is None or running.loop.is_closed():
-            running = self._run(None)
+            # A server's loop is the main thread's; Starlette's TestClient runs its own in others.
+            running = self._run(None, is_lasting=current_thread() is main_thread())
         if running.loop is asyncio.get_running_loop():
             return await work(running)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(work, running), running.loop))
@@ -367,11 +373,11 @@ class Parlour:
 
         await self.on_hub(wait)
 
-    def _run(self, server: object | None) -> "_Running":
+    def _run(self, server: object | None, *, is_lasting: bool = False) -> "_Running":
         with self._deciding:
             if self._running is None or self._running.loop.is_closed() or self._has_stopped(server):
                 here = asyncio.get_running_loop()
-                is_lasting = server is not None or here is self._served_on
+                is_lasting = is_lasting or server is not None or here is self._served_on
                 self._server = server
                 self._running = self._started(here if is_lasting else _own_loop())
             elif self._server is None:

@@ -107,6 +107,7 @@ _ID = re.compile(f"[!-~]{{1,{ID_LIMIT}}}")
 
 _STOPPING: Final = Refusal("unavailable", "the server stops; try again", retry=True)
 _UNAVAILABLE: Final = Refusal("unavailable", "the database can't be used now; try again", retry=True)
+_BUSY: Final = Refusal("unavailable", "too many messages wait to be looked at; say it again", retry=True)
 _NO_REPORTS: Final = Refusal("unavailable", "this server keeps no reports")
 _NOT_HELD: Final = Refusal("unavailable", "the message needs a moderator, and this server keeps none for them")
 _TOO_MANY_HELD: Final = Refusal("rate_limited", "other messages of yours wait for a moderator; wait, too", retry=True)
@@ -349,6 +350,9 @@ class Desk:
             else:
                 self._engine.publish(publish, done)
             return
+        if self._asked >= _CLASSIFIED:  # a flood must not open the way past it
+            done(_BUSY, publish.re)
+            return
         connection = publish.member.connection
         before, mine = self._turns.get(connection), asyncio.Event()
         self._turns[connection] = mine
@@ -399,8 +403,8 @@ class Desk:
         return self._hooks.on_message is not None or self._hooks.on_join is not None or bool(self._letters)
 
     def said(self, message: Message) -> None:
-        """Something was said in a public room."""
-        if self._hooks.on_message is not None:
+        """Something was said. The host app hears of public rooms only."""
+        if self._hooks.on_message is not None and not _is_booth(message.room):
             self._hear("on_message", self._hooks.on_message, message)
 
     def came(self, who: Sender, room: str) -> None:
@@ -771,9 +775,9 @@ class Desk:
         return answer
 
     async def _opinion(self, weigh: Weigh) -> Opinion | None:
-        """What the classifier thinks; None where it does not say in time, or has enough to do."""
+        """What the classifier thinks; None where it does not say in time."""
         publish = weigh.publish
-        if self._classify is None or self._asked >= _CLASSIFIED:
+        if self._classify is None:
             return None
         question = Question(publish.text, publish.member.person, publish.room, weigh.opening)
         self._asked += 1
@@ -1069,7 +1073,8 @@ class Desk:
     def _shown(self, by: Actor, name: str | None) -> Sender:
         """As whom a room sees the actor: never by the id of an operator."""
         kind, _, id = by.id.partition(":")
-        return Sender(id if kind == "person" else self._keyring.person_id(by.id), name, by.role)
+        # No user of the host app has an id with a NUL in it: none is taken for an operator.
+        return Sender(id if kind == "person" else self._keyring.person_id(f"\0{by.id}"), name, by.role)
 
     async def _put_bans(self, by: Actor, bans: Sequence[Ban], subject: str) -> None:
         ban = bans[0]

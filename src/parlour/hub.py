@@ -214,7 +214,7 @@ class Desk(Protocol):
     def amend(self, amend: Amend, done: Answered) -> None: ...
 
     def said(self, message: Message) -> None:
-        """Something was said in a public room."""
+        """Something was said in a room, or in a booth."""
         ...
 
     def came(self, who: Sender, room: str) -> None:
@@ -549,6 +549,7 @@ class Hub:
         self._house = house
         self._links: dict[str, Link] = {}  # by connection
         self._rooms: dict[str, dict[_Kind, _Audience]] = {}
+        self._staff: dict[str, Role] = {}  # moderators who left: nobody of a lower role may act on them meanwhile
         self._left: OrderedDict[str, tuple[float, str]] = OrderedDict()  # when people left, and from which address
         self._pending: list[_Audience] = []  # with something to write at the end of this turn
         self._tails: list[Link] = []  # the same
@@ -586,6 +587,7 @@ class Hub:
         *,
         person: Person | None = None,
         address: str | None = None,
+        is_shared: bool = False,
         may_meet: Callable[[], bool] = lambda: True,
         gone: Callable[[], object] | None = None,
     ) -> Link:
@@ -612,7 +614,7 @@ class Hub:
             connection = PlainConnection(
                 id, pace, house, place, person=who or house.new_id(), name=name, role=role, address=hashed
             )
-        link = Link(self, socket, wire, connection, gone, hashed)
+        link = Link(self, socket, wire, connection, gone, None if is_shared else hashed)
         self._links[id] = link
         self.tally.opened[wire.name] += 1
         logger.debug("connection %s opened; %s live", id, len(self._links))
@@ -644,10 +646,11 @@ class Hub:
         return bool(links)
 
     def role_of(self, person: str) -> Role | None:
-        """The role of a person who is connected."""
-        return next(
+        """The role of a person who is connected, or was a moderator when they left."""
+        here = next(
             (link.connection.sender.role for link in self._links.values() if link.connection.person == person), None
         )
+        return here or self._staff.get(person)
 
     def addresses_of(self, person: str) -> Sequence[str]:
         """The keyed hashes of the addresses that the person uses, or used within `ADDRESS_SECONDS`."""
@@ -787,7 +790,7 @@ class Hub:
             return
         if type(event) is Message:
             self.tally.messages += 1
-            if self.desk is not None and self.desk.listens and event.stamp is None:
+            if self.desk is not None and self.desk.listens:
                 self.desk.said(event)
         for audience in audiences.values():
             text = audience.encode(event)
@@ -884,6 +887,8 @@ class Hub:
             return
         self.tally.ended[link.wire.name] += 1
         self._note_address(link)
+        if link.connection.sender.role in ("moderator", "admin"):
+            self._staff[link.connection.person] = link.connection.sender.role
         link.queue = link.tail = None
         self._void_entry(link)
         logger.debug("connection %s ended; %s live", link.id, len(self._links))

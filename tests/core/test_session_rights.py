@@ -555,6 +555,17 @@ def test_a_hello_that_says_it_again_is_no_other_consent() -> None:
         assert (welcome_of(again).required, again.accepted) == (None, [])
 
 
+def test_nobody_moves_to_another_band() -> None:
+    """An adult who says to be sixteen after all would meet those who are; so would one with an adult's token."""
+    world = World(policy=Policy(gate=BANDS))
+    ada = accepting(BANDS, commands.Hello(terms="2", age=30), world=world)
+    assert ada.refusal(commands.Terms("2", 16)) == "conflict"
+    assert ada.hand(commands.Find(), 1) == [Find(ada.member, Wanted(band="adult"), 1)]
+    token = welcome_of(ada).session
+    again = accepting(BANDS, commands.Hello(session=token, terms="2", age=16), world=world)
+    assert again.hand(commands.Find(), 1) == [Find(again.member, Wanted(band="adult"), 1)]
+
+
 def test_a_band_that_is_no_more_is_asked_for_again() -> None:
     """It might be another one today."""
     world = World(policy=Policy(gate=Gate("2", bands={"grown": 16})))

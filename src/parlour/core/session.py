@@ -102,6 +102,7 @@ _TOO_MANY: Final = Refusal(
     "rate_limited", "too many connections from your address look for strangers; close some", retry=True
 )
 _NOT_YOURS: Final = Refusal("forbidden", "that is for moderators", field="op")
+_OTHER_BAND: Final = Refusal("conflict", "you said another age before", field="age")
 _NO_REASON: Final = Refusal("bad_field", '"reason" is empty; say what is wrong', field="reason")
 _NO_MESSAGES: Final = Refusal("bad_field", '"messages" is empty; bring what was said', field="messages")
 _SIGNED_IN: Final = Refusal(
@@ -392,6 +393,8 @@ class SessionConnection(Connection):
             if admitted.code == _TOO_YOUNG:
                 self._admitted, self._session = admitted, self._session._replace(terms=None, band=None)
             return admitted
+        if isinstance(before, Admitted) and before.band != admitted.band:
+            return _OTHER_BAND
         self._admitted, self._session = admitted, self._session._replace(terms=gate.version, band=admitted.band)
         return () if admitted == before else (Accept(self._member.person, gate.version, admitted.band),)
 

@@ -26,7 +26,7 @@ from parlour.logs import log_failure
 from parlour.settings import Settings
 from parlour.tally import Tally
 from parlour.transport.asgi import AsgiConnection, Below
-from parlour.web.door import Denial, Door, Peer, Visit, offered_subprotocols
+from parlour.web.door import Denial, Door, Visit, offered_subprotocols
 from parlour.wire import SUBPROTOCOL, V1, Plain, Wire, chosen
 
 logger = logging.getLogger("parlour")
@@ -207,7 +207,8 @@ class Endpoints:
                 place=place,
                 pace=pace,
                 person=identity if isinstance(identity, Person) else None,
-                address=self._bannable(visit.peer, websocket),
+                address=None if visit.peer.is_local else address_prefix(visit.peer.address),
+                is_shared=not self._hops and "x-forwarded-for" in websocket.headers,
                 may_meet=visit.meet,
                 gone=visit.end,
             )
@@ -245,12 +246,6 @@ class Endpoints:
         host = websocket.client.host if websocket.client is not None else None
         peer = self.door.peer(host if upgrade is None else upgrade.host, websocket.headers)
         return self.door.enter(peer, time.monotonic(), to_booth=place.booth)
-
-    def _bannable(self, peer: Peer, websocket: WebSocket) -> str | None:
-        """What of the peer's address can be banned: nothing where it is a proxy's, for behind that is everybody."""
-        if peer.is_local or (not self._hops and "x-forwarded-for" in websocket.headers):
-            return None
-        return address_prefix(peer.address)
 
     async def identify(self, connection: HTTPConnection) -> Person | Guest | Denial:
         """What the host app's hook says. Whatever is not a proper identity is refused: a hook with a mistake in it must
