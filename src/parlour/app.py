@@ -12,7 +12,7 @@ from functools import cache, partial
 from math import inf
 from pathlib import Path
 from threading import Lock, Thread, current_thread, main_thread
-from typing import Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, FastAPI
@@ -45,9 +45,11 @@ from parlour.settings import Settings
 from parlour.store import CONFIRM_SECONDS, Stats, StoreError, Unavailable
 from parlour.store.sql import SqlStore
 from parlour.tally import Tally
-from parlour.web.admin import Office, admin_app
 from parlour.web.history import history_routes
 from parlour.web.routes import Authenticate, Check, Endpoints, Upgrade, page_routes
+
+if TYPE_CHECKING:
+    from parlour.web.admin import Office, OnHub
 
 logger = logging.getLogger("parlour")
 
@@ -280,13 +282,13 @@ class Parlour:
     async def first_link(self) -> str | None:
         """A ticket by which somebody becomes the first operator, once; None if there is one, or nothing is kept."""
 
-        async def make(office: Office) -> str | None:
+        async def make(office: "Office") -> str | None:
             operators = office.operators
             return None if operators is None or await operators.has_any() else await operators.first_link()
 
         return await self._at_office(make)
 
-    async def _at_office(self, work: Callable[[Office], Awaitable[_T]], /) -> _T:
+    async def _at_office(self, work: "Callable[[Office], Awaitable[_T]]", /) -> _T:
         """Do the work in the loop of the hub, once the store is open."""
 
         async def at(running: _Running) -> _T:
@@ -316,7 +318,7 @@ class Parlour:
     def _page_routes(self) -> list[BaseRoute]:
         pages = page_routes(self.settings, lambda: self.hub, has_login=self._has_login, parts=self._parts)
         pages += history_routes(self._ask, door=self._door, identify=self._identify)
-        pages.append(Mount("/admin", admin_app(self.settings, on_hub=self._at_office)))
+        pages.append(Mount("/admin", _Admin(self.settings, self._at_office)))
         if not self.settings.metrics:
             return pages
         from parlour.web.metrics import metrics_route, store_metrics  # a library that others need not wait for
@@ -557,6 +559,22 @@ def _own_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     Thread(target=loop.run_forever, name="parlour", daemon=True).start()
     return loop
+
+
+class _Admin:
+    """The operators' API, made when the first one comes: nobody else need wait for its forms."""
+
+    def __init__(self, settings: Settings, on_hub: "OnHub") -> None:
+        self._settings = settings
+        self._on_hub = on_hub
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            from parlour.web.admin import admin_app
+
+            self._app = admin_app(self._settings, on_hub=self._on_hub)
+        await self._app(scope, receive, send)
 
 
 class _Prefix:
