@@ -55,7 +55,7 @@ from parlour.core.moderation import Verdict
 from parlour.core.penalties import Mode, Penalties
 from parlour.core.policy import Policy
 from parlour.core.records import Ban, Mute
-from parlour.core.session import HELLO_LIMIT, REPORT_BURST, SEARCH_BURST
+from parlour.core.session import HELLO_LIMIT, LOOKUP_BURST, REPORT_BURST, SEARCH_BURST
 from parlour.errors import BANNED, NO_HELLO, Refusal
 from tests.core.peer import BOOTHS, NOWHERE, PUBLIC, TRUSTED, UNASKED, SessionPeer, World
 
@@ -775,3 +775,16 @@ def test_a_room_that_is_over_is_heard_no_more() -> None:
     ada.seats.discard("public")
     assert ada.carry_out(ada.connection.closed("public")) == [Drop("public")]
     assert ada.refusal(SEND) == "not_member"
+
+
+def test_searches_have_a_rate_of_their_own() -> None:
+    """But for peers without a rate."""
+    ada = SessionPeer(UNASKED)
+    ada.come_in()
+    for number in range(LOOKUP_BURST):
+        assert ada.hand(commands.Search("tea"), number + 1) == [Search("tea", None, 50, number + 1)]
+    assert ada.refusal(commands.Search("tea")) == "rate_limited"
+    free = SessionPeer()
+    free.come_in()
+    for number in range(2 * LOOKUP_BURST):
+        assert free.hand(commands.Search("tea"), number + 1) == [Search("tea", None, 50, number + 1)]

@@ -89,6 +89,10 @@ REPORT_RATE: Final = 1 / 60
 REPORT_BURST: Final = 5
 """Reports a second, and at once, whoever it is: moderators have to read them."""
 
+LOOKUP_RATE: Final = 0.5
+LOOKUP_BURST: Final = 5
+"""Searches for words a second, and at once."""
+
 _NAME_ATTEMPTS: Final = 50
 _TOO_YOUNG: Final = "forbidden"
 """The code by which a gate refuses who is: nothing that one accepts changes that."""
@@ -162,6 +166,7 @@ class SessionConnection(Connection):
         "_is_proved_here",
         "_joining",
         "_langs",
+        "_lookups",
         "_may_meet",
         "_member",
         "_place",
@@ -202,6 +207,7 @@ class SessionConnection(Connection):
         self._is_opening = False  # nothing was said to the stranger yet
         self._searches: Budget | None = None  # made at the first one
         self._reports: Budget | None = None
+        self._lookups: Budget | None = None
         # By the numbers of joins that are not answered yet: the room, or None once it was left again.
         self._joining: dict[int, str | None] = {}
         self._langs: frozenset[str] = frozenset()
@@ -538,8 +544,7 @@ class SessionConnection(Connection):
             case commands.Unblock(person, room):
                 return self._avoid(person, room, False, re)
             case commands.Search(text, room, limit):
-                refusal = _NOT_KEPT if room is not None and room == self._booth else None if text.strip() else _NO_TEXT
-                return (Search(text, room, limit, re),) if refusal is None else (Refuse(refusal, re),)
+                return self._look_up(Search(text, room, limit, re), now)
             case commands.Terms(version, age):
                 return self._accept_terms(Accepted(version, age), re)
             case commands.Report():
@@ -569,6 +574,20 @@ class SessionConnection(Connection):
     def _silenced(self, room: str) -> Refusal | None:
         """Why one may not be heard or seen in the room, if so."""
         return None if self._policy.is_open else self._policy.may_speak(self._member, room, self._house.utc_ms())
+
+    def _look_up(self, search: Search, now: float) -> Sequence[Effect]:
+        """A search goes through all that was ever said: it costs more than anything else."""
+        refusal = None
+        if search.room is not None and search.room == self._booth:
+            refusal = _NOT_KEPT
+        elif not search.text.strip():
+            refusal = _NO_TEXT
+        elif self._budget is not None:
+            if self._lookups is None:
+                self._lookups = Budget(LOOKUP_RATE, LOOKUP_BURST)
+            if not self._lookups.take(now):
+                refusal = _too_fast(self._lookups, now)
+        return (search,) if refusal is None else (Refuse(refusal, search.re),)
 
     def _accept_terms(self, accepted: Accepted, re: int | None) -> Sequence[Effect]:
         gate = self._policy.gate

@@ -99,8 +99,12 @@ BLOCKS_LIMIT: Final = 1000
 _PERSON_ID_LIMIT: Final = 32
 """Characters that an id of a person has at most: what is longer is nobody, and must not be kept."""
 
+SEARCHES: Final = 4
+"""Searches at a time: whoever reads anything else must not wait behind them."""
+
 _COUNT_SECONDS: Final = 1.0
 
+_BUSY: Final = Refusal("unavailable", "too many searches at this moment; try again", retry=True)
 _NOT_MEMBER: Final = Refusal("not_member", "you have no seat in this room; join it", field="room")
 _NO_ROOM: Final = Refusal("not_found", "there is no such room", field="room")
 _NO_PERSON: Final = Refusal(
@@ -148,6 +152,7 @@ class MemoryEngine:
         self._unconfirmed: dict[tuple[str, int], Numbered] = {}
         self._lines: dict[str, Callable[[Kept], None]] = {}  # by room: takes word of events that nobody waits for
         self._loading: dict[str | None, list[Callable[[], None]]] = {}  # what waits for a room, or for all (None)
+        self._searches = 0  # under way in the store
         self._tasks: set[asyncio.Task[None]] = set()
         if store is None:
             self._make_first_rooms()
@@ -466,8 +471,16 @@ class MemoryEngine:
             done(self._matches(search), search.re)
             return
 
+        if self._searches >= SEARCHES:
+            done(_BUSY, search.re)
+            return
+        self._searches += 1
+
         async def read() -> None:
-            found = await store.search(search.text, room=search.room, limit=search.limit)
+            try:
+                found = await store.search(search.text, room=search.room, limit=search.limit)
+            finally:
+                self._searches -= 1
             there = [one for one in self._as_now(found.messages) if not one.message.deleted]
             messages, is_cut = few(there, search.limit)
             done(Matches(messages, is_cut or found.more), search.re)

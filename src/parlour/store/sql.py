@@ -65,6 +65,11 @@ KEYS_MS: Final = 600_000
 
 _DAY_MS: Final = 86_400_000
 _AT_ONCE: Final = 500  # rows that one transaction of `forget`, or one step of a long read, handles
+_BUSY: Final = 16
+_GATHER: Final = 0.05
+"""Where so many events were written at once, others come: seconds for which they gather, for a transaction costs as
+much as twenty of them."""
+
 _WORDS: Final = 16  # of a search that count
 
 _OF_MESSAGE: Final = "mid = :mid AND kind = 'message' AND NOT deleted"
@@ -532,6 +537,8 @@ class SqlStore:
                     self._note(None, len(queue))
                     self._committed_ms = self._utc_ms()
                     queue.settle(waiting, others)
+                    if len(waiting) >= _BUSY:
+                        await asyncio.sleep(_GATHER)  # the database's pace, which no clock of a test knows
 
     def _note(self, trouble: str | None, waiting: int) -> None:
         """Log when trouble begins and when it is over, and nothing between."""
